@@ -1,0 +1,1 @@
+//! Evidence becomes proof: tokens and X.509 chains.

@@ -1,0 +1,1 @@
+//! The device's state machine and its power-loss-proof journal.

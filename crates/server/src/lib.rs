@@ -1,0 +1,1 @@
+//! Listeners: TLS, HTTP, the admin API; it introduces doors to the road.

@@ -1,0 +1,1 @@
+//! The Signer on sealed key files.
