@@ -36,15 +36,18 @@ impl FromStr for DeviceId {
         let (Some(&first), Some(&last)) = (bytes.first(), bytes.last()) else {
             return Err(DeviceIdError::Length(0));
         };
-        if let Some(bad) = text.chars().find(|c| {
-            !(c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '.' || *c == '-')
-        }) {
+        if let Some(bad) = text
+            .chars()
+            .find(|c| !(c.is_ascii_lowercase() || c.is_ascii_digit() || *c == '.' || *c == '-'))
+        {
             return Err(DeviceIdError::Character(bad));
         }
         if !inner(first) || !inner(last) {
             return Err(DeviceIdError::Edge);
         }
-        String::try_from(text).map(Self).map_err(|_| DeviceIdError::Length(bytes.len()))
+        String::try_from(text)
+            .map(Self)
+            .map_err(|_| DeviceIdError::Length(bytes.len()))
     }
 }
 
@@ -60,4 +63,39 @@ pub enum DeviceIdError {
     /// It begins or ends with '.' or '-'.
     #[error("a device's name begins and ends with a letter or a digit")]
     Edge,
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::string::ToString;
+
+    #[test]
+    fn a_name_is_kept_as_it_is() {
+        let longest = "a".repeat(64);
+        for text in ["a", "0", "thermo-7", "a.b--c..d", &longest] {
+            assert_eq!(text.parse::<DeviceId>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_would_break_a_topic_a_path_or_a_certificate_is_no_name() {
+        let long = "a".repeat(65);
+        for (text, want) in [
+            ("", DeviceIdError::Length(0)),
+            (long.as_str(), DeviceIdError::Length(65)),
+            ("A", DeviceIdError::Character('A')),
+            ("a/b", DeviceIdError::Character('/')),
+            ("a+", DeviceIdError::Character('+')),
+            ("*.a", DeviceIdError::Character('*')),
+            ("a\0", DeviceIdError::Character('\0')),
+            ("a\u{430}", DeviceIdError::Character('\u{430}')),
+            ("..", DeviceIdError::Edge),
+            ("-a", DeviceIdError::Edge),
+            ("a.", DeviceIdError::Edge),
+        ] {
+            assert_eq!(text.parse::<DeviceId>(), Err(want), "{text:?}");
+        }
+    }
 }

@@ -6,9 +6,17 @@
 #![no_std]
 
 mod device_id;
+mod hardware;
+mod naming;
+mod source;
 mod step;
+mod strength;
 mod time;
 
 pub use device_id::{DeviceId, DeviceIdError};
+pub use hardware::{HardwareId, HardwareIdError, HardwareText};
+pub use naming::{NamingError, NamingRule};
+pub use source::Source;
 pub use step::{Quarantine, Step};
+pub use strength::IdentityStrength;
 pub use time::UnixTime;

@@ -71,7 +71,10 @@ impl FromStr for Step {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        Self::ALL.into_iter().find(|step| step.name() == text).ok_or(())
+        Self::ALL
+            .into_iter()
+            .find(|step| step.name() == text)
+            .ok_or(())
     }
 }
 
@@ -127,5 +130,31 @@ impl Quarantine {
 impl fmt::Display for Quarantine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_comes_back_from_its_byte_and_its_name() {
+        for (at, step) in (0..).zip(Step::ALL) {
+            assert_eq!(step as u8, at);
+            assert_eq!(Step::from_byte(at), Some(step));
+            assert_eq!(step.name().parse(), Ok(step));
+        }
+        assert_eq!(Step::from_byte(8), None);
+        assert_eq!("provisioned".parse::<Step>(), Err(()));
+    }
+
+    #[test]
+    fn a_reason_comes_back_from_its_byte_and_zero_is_none() {
+        for (at, reason) in (1..).zip(Quarantine::ALL) {
+            assert_eq!(reason as u8, at);
+            assert_eq!(Quarantine::from_byte(at), Some(reason));
+        }
+        assert_eq!(Quarantine::from_byte(0), None);
+        assert_eq!(Quarantine::from_byte(7), None);
     }
 }
