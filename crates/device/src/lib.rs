@@ -1,1 +1,42 @@
-//! The device's state machine and its power-loss-proof journal.
+//! The device's side of joining a fleet: a state machine and a journal that no power cut breaks.
+//!
+//! Write down, then act:
+//!
+//! ```text
+//! let (next, action) = record.advance(&event, &settings, chance);   // pure
+//! journal.save(&next)?;                                             // two copies, CRC, commit
+//! perform(action)                                                   // safe to repeat
+//! ```
+//!
+//! [`Device`] keeps those three lines in order. The machine never waits and owns no radio, clock,
+//! flash or chance: the caller performs each [`Action`] and answers with an [`Event`], so one
+//! machine serves blocking firmware, async firmware, Linux and the power-cut simulation. A power
+//! cut at any instant repeats at most one action, with the same key.
+//!
+//! No allocation, no `std`, no `unsafe`. Feature `std` adds the [`file`] journal.
+#![no_std]
+
+#[cfg(feature = "std")]
+extern crate std;
+
+mod backoff;
+mod device;
+#[cfg(feature = "std")]
+pub mod file;
+pub mod image;
+mod indicate;
+mod journal;
+mod machine;
+mod record;
+mod renewal;
+
+pub use backoff::{QuarantineRule, Settings};
+pub use device::Device;
+pub use imprint_identity::{Quarantine, Step, UnixTime};
+pub use indicate::Pattern;
+pub use journal::{Geometry, Half, Journal, JournalError, Read, Storage, TwoCopies};
+pub use machine::{Action, Event};
+pub use record::{
+    Code, Credential, Digest, Errand, Failure, Fingerprint, Key, Place, Record, Refusal, Renewal,
+    Retry, Slot,
+};

@@ -1,0 +1,81 @@
+//! How long to wait before trying again, and when to stop trying.
+
+use imprint_identity::UnixTime;
+
+use crate::record::Retry;
+
+/// What a product decides about its devices' patience, and when the firmware was built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// When the firmware was built: it can't be earlier now.
+    pub built: UnixTime,
+    /// What exhausted attempts lead to.
+    pub quarantine: QuarantineRule,
+    /// Attempts with growing waits before polling slowly (or resting, if strict); 3 to 5, and
+    /// what is outside counts as the nearer end.
+    pub attempts: u8,
+    /// The first wait; each next one is twice as long. Milliseconds.
+    pub first_wait_ms: u32,
+    /// The wait between slow polls. Milliseconds.
+    pub slow_poll_ms: u32,
+}
+
+impl Settings {
+    /// Five attempts from 2 s on, then one every 15 minutes, for firmware built at `built`.
+    #[must_use]
+    pub const fn new(built: UnixTime) -> Self {
+        Self {
+            built,
+            quarantine: QuarantineRule::FinalOnly,
+            attempts: 5,
+            first_wait_ms: 2_000,
+            slow_poll_ms: 15 * 60 * 1_000,
+        }
+    }
+
+    /// The attempts that count, 3 to 5.
+    #[must_use]
+    pub fn attempts(&self) -> u8 {
+        self.attempts.clamp(3, 5)
+    }
+
+    /// How long to wait after the `failures`-th failure in a row (1 is the first).
+    ///
+    /// A quarter of jitter is added, never taken away: a thousand devices that lost the same server
+    /// must not come back together, and none may come back before `Retry-After`. A day is the most,
+    /// whatever the server says, so that a mistaken answer can't retire a device.
+    #[must_use]
+    pub fn wait_ms(&self, failures: u8, retry: Retry, chance: u32) -> u32 {
+        let own = if failures >= self.attempts() {
+            self.slow_poll_ms
+        } else {
+            let doublings = u32::from(failures.saturating_sub(1));
+            self.first_wait_ms
+                .saturating_mul(1 << doublings)
+                .min(self.slow_poll_ms)
+        };
+        let asked = match retry {
+            Retry::After(seconds) => seconds.saturating_mul(1_000),
+            Retry::Later | Retry::Never => 0,
+        };
+        let least = own.max(asked).min(DAY_MS);
+        least + jitter(least, chance)
+    }
+}
+
+const DAY_MS: u32 = 24 * 60 * 60 * 1_000;
+
+/// Between nothing and a quarter of `wait_ms`, as `chance` has it.
+fn jitter(wait_ms: u32, chance: u32) -> u32 {
+    let quarter = u64::from(wait_ms / 4);
+    u32::try_from((quarter * u64::from(chance)) >> 32).unwrap_or_default()
+}
+
+/// What a passing cause leads to once all attempts have failed; see `docs/decisions/0003`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuarantineRule {
+    /// Keep polling slowly: only a final refusal quarantines.
+    FinalOnly,
+    /// `quarantine = "strict"`: a step that fails all its attempts quarantines.
+    Strict,
+}
