@@ -1,0 +1,71 @@
+//! The real parts that our tests drive: what each is for, and where it comes from.
+
+use crate::shell::{Workshop, succeeds};
+
+/// A program of somebody else's that a check needs.
+pub(crate) struct Tool {
+    /// What we call it when it is missing.
+    pub(crate) name: &'static str,
+    /// What cannot be checked without it.
+    pub(crate) checks: &'static str,
+    /// The Debian packages that bring it.
+    pub(crate) packages: &'static [&'static str],
+    /// A command that succeeds when it is there.
+    probe: &'static [&'static str],
+}
+
+impl Tool {
+    /// Whether it is there and starts.
+    pub(crate) fn is_present(&self, workshop: &Workshop) -> bool {
+        let Some((program, arguments)) = self.probe.split_first() else {
+            return false;
+        };
+        succeeds(workshop.command(program).args(arguments))
+    }
+}
+
+/// Every tool that comes as a Debian package.
+pub(crate) const DEBIAN: &[Tool] = &[
+    Tool {
+        name: "curl",
+        checks: "EST by hand, revocation, the hostile network, the README",
+        packages: &["curl", "ca-certificates"],
+        probe: &["curl", "--version"],
+    },
+    Tool {
+        name: "openssl",
+        checks: "EST by hand, chains, CRLs, agreement on what a valid CSR is",
+        packages: &["openssl"],
+        probe: &["openssl", "version"],
+    },
+    Tool {
+        name: "strongSwan pki",
+        checks: "enrollment and renewal by strongSwan",
+        packages: &[
+            "strongswan-pki",
+            "libstrongswan-standard-plugins",
+            "libstrongswan-extra-plugins",
+        ],
+        probe: &["pki", "--help"],
+    },
+    Tool {
+        name: "jq",
+        checks: "reading what `--json` prints, in the conformance scripts",
+        packages: &["jq"],
+        probe: &["jq", "--version"],
+    },
+    Tool {
+        name: "Python's venv",
+        checks: "installing pkilint",
+        packages: &["python3", "python3-venv"],
+        probe: &["python3", "-c", "import ensurepip, venv"],
+    },
+];
+
+/// The linter of certificates and CRLs, which lives in a Python environment of its own.
+pub(crate) const PKILINT: Tool = Tool {
+    name: "pkilint",
+    checks: "linting of certificates and CRLs",
+    packages: &[],
+    probe: &["lint_pkix_cert", "--help"],
+};
