@@ -1,0 +1,46 @@
+//! Ed25519 keys for which anyone can sign.
+
+/// Is this one of the encodings of a point of order 1, 2, 4 or 8?
+///
+/// Under such a key a signature for any message is found by trying a handful: it would prove
+/// possession of nothing. The list holds each y coordinate, canonical or not; the top bit (the sign
+/// of x) doesn't matter.
+pub(super) fn has_small_order(key: &[u8; 32]) -> bool {
+    let mut y = *key;
+    if let Some(top) = y.last_mut() {
+        *top &= 0x7f;
+    }
+    SMALL_ORDER_Y.contains(&y)
+}
+
+const SMALL_ORDER_Y: [[u8; 32]; 7] = [
+    // 0: order 4
+    [0; 32],
+    // 1: order 1
+    little(0x01, 0x00, 0x00),
+    // Both y of order 8
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
+        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
+        0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
+        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
+        0x03, 0x7a,
+    ],
+    // p - 1: order 2
+    little(0xec, 0xff, 0x7f),
+    // p, which is 0 again
+    little(0xed, 0xff, 0x7f),
+    // p + 1, which is 1 again
+    little(0xee, 0xff, 0x7f),
+];
+
+/// `lowest`, then thirty times `between`, then `highest`.
+const fn little(lowest: u8, between: u8, highest: u8) -> [u8; 32] {
+    let mut octets = [between; 32];
+    octets[0] = lowest;
+    octets[31] = highest;
+    octets
+}
