@@ -1,1 +1,22 @@
-//! Evidence becomes proof: tokens and X.509 chains.
+//! Evidence becomes proof here or nowhere (RFC 9334).
+//!
+//! A door collects *evidence*: a one-time token, a certificate whose key TLS has seen at work, the
+//! word of an operator. [`appraise`] checks it against what the registry knows and yields
+//! [`Appraised`], which no other code can make; the road asks for that type and so cannot forget
+//! the check. [`prove_possession`] does the same for the key in a certificate request.
+//!
+//! Pure: facts and time are arguments. What a token's *state* permits is not decided here but by
+//! the registrar; this crate decides only who is speaking.
+
+mod appraise;
+mod key;
+mod signature;
+mod token;
+
+pub use appraise::{
+    Appraised, Authority, Doubt, Evidence, Known, KnownCertificate, KnownToken, PeerCertificate,
+    Speaker, appraise,
+};
+pub use key::{KeyFingerprint, PossessionError, ProvenKey, prove_possession, subject_key_id};
+pub use signature::{SignatureError, verify_signature};
+pub use token::{Token, TokenTextError};

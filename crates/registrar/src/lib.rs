@@ -1,1 +1,35 @@
-//! Who joins, once: enroll, renew, verify, revoke, and what the ledger must remember.
+//! Who joins, once.
+//!
+//! Every protocol is a door onto the one road in [`enroll`]: recall, appraise, permit, intend, sign,
+//! settle; the device's first use of the certificate is [`verify`]. Policy, idempotency and limits
+//! are written here and hold at every door.
+//!
+//! Core: no sockets, no files, no clock, no chance. What is remembered goes through the [`Ledger`],
+//! what needs a secret key through the [`Signer`]; time and randomness are arguments.
+
+pub mod authority;
+pub mod crl;
+pub mod devices;
+pub mod enroll;
+pub mod fleet;
+pub mod issue;
+pub mod journal;
+pub mod ledger;
+pub mod limits;
+pub mod permit;
+pub mod product;
+pub mod refusal;
+pub mod serial;
+pub mod signer;
+pub mod tokens;
+pub mod verify;
+pub mod why;
+
+pub use authority::{Authorities, Issuer};
+pub use enroll::{Enrolled, EnrollmentRequest, Origin, Registrar, Shown};
+pub use fleet::Fleet;
+pub use ledger::{Ledger, LedgerError};
+pub use product::Product;
+pub use refusal::{Code, Refusal, Retry};
+pub use serial::{EnrollmentId, Serial};
+pub use signer::{Signer, SignerError};

@@ -1,0 +1,160 @@
+//! Our own authorities: who signs, and whose signatures we know.
+
+use imprint_attest::{Authority, KeyFingerprint, subject_key_id};
+use imprint_pkix::SignatureAlgorithm;
+use imprint_pkix::certificate::Certificate;
+
+/// An issuing authority.
+#[derive(Debug, Clone)]
+pub struct Issuer {
+    /// Its name in `/ca/<name>.crt` and `/crl/<name>.crl`.
+    pub name: String,
+    /// The signer's name for its key.
+    pub key: String,
+    /// Its certificate.
+    pub certificate: Certificate,
+    /// The algorithm with which it signs.
+    pub algorithm: SignatureAlgorithm,
+    /// The subject key identifier that its certificates point to.
+    pub key_id: [u8; 20],
+}
+
+/// All authorities of this server.
+#[derive(Debug, Clone)]
+pub struct Authorities {
+    issuers: Vec<Issuer>,
+    above: Vec<Certificate>,
+    known: Vec<Authority>,
+    public_http: Option<String>,
+}
+
+impl Authorities {
+    /// `issuers`: the first one signs, all are recognised; `above`: the chain over them, root last;
+    /// `public_http`: the URL under which devices and relying parties reach the `http` listener,
+    /// without a trailing slash.
+    pub fn new(
+        issuers: Vec<Issuer>,
+        above: Vec<Certificate>,
+        public_http: Option<String>,
+    ) -> Result<Self, AuthorityError> {
+        if issuers.is_empty() {
+            return Err(AuthorityError::None);
+        }
+        let known = issuers
+            .iter()
+            .map(|issuer| {
+                let key = issuer
+                    .certificate
+                    .public_key()
+                    .map_err(|_| AuthorityError::Key {
+                        name: issuer.name.clone(),
+                    })?;
+                Ok(Authority {
+                    subject_der: issuer.certificate.subject_der().to_vec(),
+                    public_key: key.clone(),
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            issuers,
+            above,
+            known,
+            public_http,
+        })
+    }
+
+    /// The one that signs.
+    #[must_use]
+    pub fn issuing(&self) -> &Issuer {
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "checked by new: there is at least one"
+        )]
+        &self.issuers[0]
+    }
+
+    /// All that are recognised.
+    #[must_use]
+    pub fn issuers(&self) -> &[Issuer] {
+        &self.issuers
+    }
+
+    /// The chain above the issuers, root last.
+    #[must_use]
+    pub fn above(&self) -> &[Certificate] {
+        &self.above
+    }
+
+    /// Where the `http` listener is reached from outside.
+    #[must_use]
+    pub fn public_http(&self) -> Option<&str> {
+        self.public_http.as_deref()
+    }
+
+    /// As evidence is appraised against them.
+    #[must_use]
+    pub fn known(&self) -> &[Authority] {
+        &self.known
+    }
+
+    /// Every certificate that a device needs to trust its fleet (RFC 7030 section 4.1.3): the
+    /// issuers and what is above them, in DER.
+    #[must_use]
+    pub fn ca_certs(&self) -> Vec<&[u8]> {
+        let issuers = self.issuers.iter().map(|issuer| issuer.certificate.der());
+        issuers
+            .chain(self.above.iter().map(Certificate::der))
+            .collect()
+    }
+
+    /// Whether a key is one of ours: a device that shows an authority's key is no device.
+    #[must_use]
+    pub fn owns(&self, key: KeyFingerprint) -> bool {
+        self.issuers
+            .iter()
+            .map(|issuer| &issuer.certificate)
+            .chain(&self.above)
+            .filter_map(|certificate| certificate.public_key().ok())
+            .any(|public| KeyFingerprint::of(public.spki_der()) == key)
+    }
+}
+
+impl Issuer {
+    /// An issuer from its certificate. The key identifier is the certificate's own, or is made from
+    /// its key when it has none.
+    pub fn new(
+        name: &str,
+        key: &str,
+        certificate: Certificate,
+        algorithm: SignatureAlgorithm,
+    ) -> Result<Self, AuthorityError> {
+        let public = certificate.public_key().map_err(|_| AuthorityError::Key {
+            name: name.to_owned(),
+        })?;
+        let own = certificate
+            .subject_key_id()
+            .and_then(|id| <[u8; 20]>::try_from(id).ok());
+        let key_id = own.unwrap_or_else(|| subject_key_id(public));
+        Ok(Self {
+            name: name.to_owned(),
+            key: key.to_owned(),
+            certificate,
+            algorithm,
+            key_id,
+        })
+    }
+}
+
+/// Why these can't be a server's authorities.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AuthorityError {
+    /// Nobody could sign.
+    #[error("there is no issuing authority")]
+    None,
+    /// A key of a type that we don't verify with.
+    #[error("the key of issuing authority {name:?} is of a type that can't be used")]
+    Key {
+        /// The issuer's name.
+        name: String,
+    },
+}

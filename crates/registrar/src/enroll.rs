@@ -1,0 +1,606 @@
+//! The one road into the fleet. RFC 7030 section 4.2 calls it simple enrollment; every door leads
+//! here.
+
+use std::sync::{Mutex, PoisonError};
+
+use imprint_attest::{
+    Evidence, KeyFingerprint, Known, KnownCertificate, KnownToken, PeerCertificate, Speaker, Token,
+    appraise, prove_possession,
+};
+use imprint_identity::{DeviceId, HardwareId, UnixTime};
+use imprint_pkix::csr::{Csr, CsrError};
+use zeroize::Zeroizing;
+
+use crate::authority::Authorities;
+use crate::issue::{self, Subject};
+use crate::ledger::{
+    CertificateRecord, CertificateState, Facts, FactsQuery, Generation, Grant, Intention, Ledger,
+    LedgerError, RequestOrigin, Settlement, TokenAlarm, TokenHash, TokenState, Waited,
+};
+use crate::limits::{Guesses, Samples};
+use crate::permit::{Ask, Standing, permit};
+use crate::product::{ChannelBinding, Product};
+use crate::refusal::{Code, Refusal};
+use crate::serial::{EnrollmentId, Serial};
+use crate::signer::{Signer, SignerError};
+
+/// Fills a buffer with cryptographic randomness. An argument, so that a test can replay it.
+pub type Chance<'a> = &'a (dyn Fn(&mut [u8]) + Send + Sync);
+
+/// Where a request came in.
+pub type Origin = RequestOrigin;
+
+/// The road, with what it stands on.
+pub struct Registrar<L, S> {
+    ledger: L,
+    signer: S,
+    authorities: Authorities,
+    pub(crate) guesses: Mutex<Guesses>,
+    pub(crate) samples: Mutex<Samples>,
+}
+
+/// What a door makes of the bytes that arrived.
+#[derive(Clone)]
+pub struct EnrollmentRequest {
+    /// What is asked.
+    pub kind: Kind,
+    /// The product that the path names, if it names one.
+    pub product: Option<String>,
+    /// What the device shows.
+    pub shown: Shown,
+    /// The certification request, PKCS#10 DER.
+    pub csr: Vec<u8>,
+    /// The connection, for channel binding.
+    pub channel: Channel,
+    /// Where it came in.
+    pub origin: Origin,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A certificate. The subject in the request is not looked at.
+    Enroll,
+    /// Another certificate; the request names the same subject (RFC 7030 section 4.2.2).
+    Reenroll,
+    /// A certificate and a key that the server makes; the request's own key says who asks again.
+    ServerKey,
+}
+
+/// What the device shows to say who it is.
+#[derive(Clone)]
+pub enum Shown {
+    /// Nothing.
+    Nothing,
+    /// A token as text, and the hardware id that the device typed, if it typed one.
+    Token {
+        /// As typed or scanned.
+        text: Zeroizing<String>,
+        /// As typed.
+        hardware: Option<String>,
+    },
+    /// A certificate whose key TLS has seen at work.
+    Certificate(PeerCertificate),
+    /// An operator speaks for a device.
+    Operator {
+        /// The device's hardware.
+        hardware: HardwareId,
+    },
+}
+
+/// The connection that a request came on, for channel binding (RFC 7030 section 3.5).
+#[derive(Clone, Copy)]
+pub enum Channel {
+    /// tls-unique can't be had.
+    Tls12,
+    /// The exporter of RFC 9266.
+    Tls13 {
+        /// `EXPORTER-Channel-Binding`, no context, 32 bytes.
+        exporter: [u8; 32],
+    },
+    /// The admin interface: the request came by hand.
+    Operator,
+}
+
+/// The answer: a certificate that is on record.
+#[derive(Clone)]
+pub struct Enrolled {
+    /// Whose.
+    pub device: DeviceId,
+    /// In which product.
+    pub product: Product,
+    /// The certificate, DER.
+    pub certificate: Vec<u8>,
+    /// Whether this had been answered before.
+    pub again: bool,
+    /// The server-made private key, PKCS#8 DER, where one was asked for.
+    pub private_key: Option<Zeroizing<Vec<u8>>>,
+    /// The way through the road, for the log.
+    pub enrollment: EnrollmentId,
+}
+
+impl<L: Ledger, S: Signer> Registrar<L, S> {
+    /// A road on this ledger and this signer.
+    pub fn new(ledger: L, signer: S, authorities: Authorities) -> Self {
+        Self {
+            ledger,
+            signer,
+            authorities,
+            guesses: Mutex::new(Guesses::default()),
+            samples: Mutex::new(Samples::default()),
+        }
+    }
+
+    /// Issues one device its certificate, once.
+    ///
+    /// The same device asking again with the same key and credential gets the same certificate, so a
+    /// reply lost on the way costs one more round trip and nothing else.
+    pub async fn enroll(
+        &self,
+        request: EnrollmentRequest,
+        chance: Chance<'_>,
+        now: UnixTime,
+    ) -> Result<Enrolled, Refusal> {
+        let outcome = self.walk(&request, chance, now).await;
+        if let Err(refusal) = &outcome {
+            self.note(refusal, &request.origin, now);
+        }
+        outcome
+    }
+
+    /// The road itself. Read it downwards.
+    async fn walk(
+        &self,
+        request: &EnrollmentRequest,
+        chance: Chance<'_>,
+        now: UnixTime,
+    ) -> Result<Enrolled, Refusal> {
+        let csr = Csr::parse(&request.csr).map_err(refuse_csr)?;
+        let key = KeyFingerprint::of(csr.public_key().spki_der());
+        let claim = self.claim(&request.shown, &request.origin, now).await?;
+        let query = FactsQuery {
+            product: request.product.clone(),
+            token: claim.token,
+            asserted: claim.hardware.clone(),
+            shown: claim.serial,
+            key,
+            generation: claim.generation,
+        };
+        let enrollment = EnrollmentId(random(chance));
+        let mut device_key = None;
+
+        // A conditional write that finds other facts than we decided on sends us back to read.
+        for _ in 0..ATTEMPTS {
+            // 1. Recall: what do we know of this credential, this device, this key?
+            let facts = self.ledger.enrollment_facts(&query, now).await?;
+
+            // 2. Appraise: who is asking? Evidence becomes proof here or nowhere.
+            let known = known(&facts, &self.authorities);
+            let appraised = appraise(&claim.evidence, &known, now)
+                .map_err(|doubt| self.doubted(&doubt, &claim, &request.origin, now))?;
+            let proven = prove_possession(&csr).map_err(|_| Code::PossessionUnproven)?;
+            if matches!(appraised.speaker(), Speaker::Member(_)) {
+                // Whatever a certificate is used for, its first use is the proof of receipt.
+                if self.first_use(&facts, &request.origin, now).await? {
+                    continue;
+                }
+            } else {
+                self.known_good(&request.origin, now);
+            }
+
+            // 3. Permit: may they join, or have they joined already? A pure answer.
+            let ask = Ask {
+                kind: request.kind,
+                csr: &csr,
+                key: &proven,
+                product: request.product.as_deref(),
+                generation: claim.generation,
+                bound: binding(&csr, request.channel),
+            };
+            let standing = permit(&appraised, &ask, &facts, &self.authorities, now);
+            let (device, product, standing) = match standing {
+                Ok(permitted) => permitted,
+                Err(refusal) => {
+                    return Err(self.alarmed(refusal, &facts, &query, request, now).await);
+                }
+            };
+            let answer = |record: &CertificateRecord, again| Answer {
+                record: record.clone(),
+                product: product.clone(),
+                again,
+                enrollment,
+            };
+            let intended = match standing {
+                Standing::Settled(record) => {
+                    return self.hand_over(answer(&record, true), request.kind).await;
+                }
+                Standing::Intended(record) => record,
+                Standing::Waiting => {
+                    let wait = issue::wait(enrollment, &device, &appraised, &facts, &ask, request);
+                    match self.ledger.enrollment_wait(wait, now).await? {
+                        Waited::Changed => continue,
+                        Waited::Listed => {
+                            return Err(Refusal::new(Code::ApprovalPending).about(device.as_str()));
+                        }
+                    }
+                }
+                // 4. Intend: write down what will be signed, and lease the token to this key.
+                Standing::New { replaces } => {
+                    let serial = Serial::new(self.ledger.epoch(), now, random(chance));
+                    let subject = match request.kind {
+                        Kind::Enroll | Kind::Reenroll => Subject::own(&proven),
+                        Kind::ServerKey => {
+                            Subject::made(&self.signer, &mut device_key, &serial).await?
+                        }
+                    };
+                    let grant: Grant = issue::grant(
+                        enrollment,
+                        serial,
+                        &device,
+                        &appraised,
+                        &facts,
+                        &ask,
+                        &product,
+                        subject,
+                        replaces,
+                        &self.authorities,
+                        request,
+                        now,
+                    )?;
+                    match self.ledger.enrollment_intend(grant, now).await? {
+                        Intention::Intended(record) => record,
+                        Intention::Settled(record) => {
+                            return self.hand_over(answer(&record, true), request.kind).await;
+                        }
+                        Intention::Changed if facts.device.is_none() => {
+                            self.name_is_free(&device, appraised.hardware()).await?;
+                            continue;
+                        }
+                        Intention::Changed => continue,
+                    }
+                }
+            };
+            // 5. Sign exactly what is on record.
+            let certificate = self.sign(&intended).await?;
+            // 6. Settle: keep the certificate and register the device in one transaction. Two askers
+            //    may both have signed: the ledger keeps the first, and both get that.
+            return match self
+                .ledger
+                .enrollment_settle(intended.serial, certificate, now)
+                .await?
+            {
+                Settlement::Settled(record) => {
+                    self.hand_over(answer(&record, false), request.kind).await
+                }
+                Settlement::Void => Err(Refusal::new(Code::EnrollmentVoid).about(device.as_str())),
+            };
+        }
+        Err(Code::Busy.into())
+    }
+
+    /// The ledger under the road.
+    pub const fn ledger(&self) -> &L {
+        &self.ledger
+    }
+
+    /// The keys under the road.
+    pub const fn signer(&self) -> &S {
+        &self.signer
+    }
+
+    /// The authorities whose certificates the road issues.
+    pub const fn authorities(&self) -> &Authorities {
+        &self.authorities
+    }
+
+    /// Turns what was shown into evidence and the names under which the ledger knows it.
+    pub(crate) async fn claim(
+        &self,
+        shown: &Shown,
+        origin: &Origin,
+        now: UnixTime,
+    ) -> Result<Claim, Refusal> {
+        match shown {
+            Shown::Nothing => Err(Code::CredentialMissing.into()),
+            Shown::Token { text, hardware } => {
+                // An empty user means the id to which the token is bound.
+                let typed = hardware.as_deref().filter(|typed| !typed.is_empty());
+                let asserted = typed.map(HardwareId::parse).transpose().map_err(|error| {
+                    Refusal::new(Code::HardwareInvalid).detail(error.to_string())
+                })?;
+                self.may_guess(origin, asserted.as_ref(), now)?;
+                let token = Token::parse(text).map_err(|error| {
+                    self.guessed(origin, asserted.as_ref(), now);
+                    let refusal = Refusal::new(Code::TokenMistyped).detail(error.to_string());
+                    match &asserted {
+                        Some(hardware) => refusal.about(hardware.text().as_str()),
+                        None => refusal,
+                    }
+                })?;
+                let hash = TokenHash(self.signer.token_mac(token.secret()).await?);
+                Ok(Claim {
+                    evidence: Evidence::Token {
+                        asserted: asserted.clone(),
+                    },
+                    token: Some(hash),
+                    hardware: asserted,
+                    serial: None,
+                    generation: Generation::Token(hash),
+                })
+            }
+            Shown::Certificate(peer) => {
+                let serial = peer
+                    .parsed
+                    .as_ref()
+                    .and_then(|c| Serial::from_octets(c.serial()));
+                // A serial that is not ours is on no record; the appraisal says why it is refused.
+                let serial = serial.unwrap_or(Serial([0; 20]));
+                Ok(Claim {
+                    evidence: Evidence::Certificate(peer.clone()),
+                    token: None,
+                    hardware: None,
+                    serial: Some(serial),
+                    generation: Generation::Renewal(serial),
+                })
+            }
+            Shown::Operator { hardware } => Ok(Claim {
+                evidence: Evidence::Operator {
+                    hardware: hardware.clone(),
+                },
+                token: None,
+                hardware: Some(hardware.clone()),
+                serial: None,
+                generation: Generation::Operator,
+            }),
+        }
+    }
+
+    /// When the certificate that was shown has never been used, this is its first use. Answers
+    /// whether anything changed, so that the facts must be read again.
+    async fn first_use(
+        &self,
+        facts: &Facts,
+        origin: &Origin,
+        now: UnixTime,
+    ) -> Result<bool, Refusal> {
+        let Some(shown) = &facts.shown else {
+            return Ok(false);
+        };
+        if shown.certificate.state != CertificateState::Issued || !usable(shown.device.state) {
+            return Ok(false);
+        }
+        let evidence = format!("{} from {}", origin.door, origin.address);
+        self.ledger
+            .credential_verify(shown.certificate.serial, &evidence, now)
+            .await?;
+        Ok(true)
+    }
+
+    /// Signs the recorded bytes and puts the certificate together.
+    async fn sign(&self, intended: &CertificateRecord) -> Result<Vec<u8>, Refusal> {
+        let issuer = self
+            .authorities
+            .issuers()
+            .iter()
+            .find(|issuer| issuer.name == intended.issuer)
+            .ok_or_else(|| {
+                Refusal::new(Code::SignerUnavailable)
+                    .detail(format!("no authority {:?} is loaded", intended.issuer))
+            })?;
+        let signature = self
+            .signer
+            .sign(&issuer.key, &intended.to_be_signed)
+            .await?;
+        Ok(imprint_pkix::certificate::assemble(
+            &intended.to_be_signed,
+            issuer.algorithm,
+            &signature,
+        ))
+    }
+
+    /// Gives out what is on record, and nothing else.
+    async fn hand_over(&self, answer: Answer, kind: Kind) -> Result<Enrolled, Refusal> {
+        let Answer {
+            record,
+            product,
+            again,
+            enrollment,
+        } = answer;
+        let about = |refusal: Refusal| refusal.about(record.device.as_str());
+        let der = record.der.as_ref().ok_or_else(|| {
+            Refusal::new(Code::LedgerUnavailable).detail("a settled certificate has no bytes")
+        })?;
+        let made_here = record.subject_key != record.request_key;
+        let private_key = match (kind, &record.sealed_key) {
+            (Kind::ServerKey, Some(sealed)) => {
+                Some(self.signer.unseal(&record.serial.0, sealed).await?)
+            }
+            (Kind::ServerKey, None) => return Err(about(Code::ServerKeyGone.into())),
+            // A certificate on a key that this asker does not hold would be of no use to it.
+            (Kind::Enroll | Kind::Reenroll, _) if made_here => {
+                return Err(about(Refusal::new(Code::KeyInUse).detail(
+                    "this request key has been answered with a server-made key before",
+                )));
+            }
+            (Kind::Enroll | Kind::Reenroll, _) => None,
+        };
+        Ok(Enrolled {
+            device: record.device.clone(),
+            product,
+            certificate: der.clone(),
+            again,
+            private_key,
+            enrollment,
+        })
+    }
+
+    /// A device that would be new gets a name; this says so when the name is another's.
+    async fn name_is_free(&self, name: &DeviceId, hardware: &HardwareId) -> Result<(), Refusal> {
+        let owner = self.ledger.device_get(name.as_str()).await?;
+        match owner {
+            Some(file) if file.device.hardware != *hardware => Err(Refusal::new(Code::NameTaken)
+                .about(hardware.text().as_str())
+                .detail(format!(
+                    "{name} is the name of {}, so {hardware} can't have it",
+                    file.device.hardware
+                ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// A second key at a leased or spent token is an alarm, not only a refusal.
+    async fn alarmed(
+        &self,
+        refusal: Refusal,
+        facts: &Facts,
+        query: &FactsQuery,
+        request: &EnrollmentRequest,
+        now: UnixTime,
+    ) -> Refusal {
+        if let (Code::TokenLeased | Code::TokenSpent, Some(token)) = (refusal.code, &facts.token) {
+            tracing::warn!(
+                token = token.id,
+                key = %query.key,
+                address = request.origin.address,
+                "a second key knocks at a token: {refusal}"
+            );
+            let alarm = TokenAlarm {
+                hash: token.hash,
+                key: query.key,
+                hardware: query.asserted.clone(),
+                address: request.origin.address.clone(),
+            };
+            // The refusal stands whether or not the alarm could be written down.
+            if let Err(error) = self.ledger.token_alarm(alarm, now).await {
+                tracing::warn!(%error, "an alarm could not be kept");
+            }
+        }
+        refusal
+    }
+
+    pub(crate) fn lock_guesses(&self) -> std::sync::MutexGuard<'_, Guesses> {
+        self.guesses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lock_samples(&self) -> std::sync::MutexGuard<'_, Samples> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What was shown, as evidence and as the names under which the ledger knows it.
+pub(crate) struct Claim {
+    pub(crate) evidence: Evidence,
+    pub(crate) token: Option<TokenHash>,
+    pub(crate) hardware: Option<HardwareId>,
+    pub(crate) serial: Option<Serial>,
+    pub(crate) generation: Generation,
+}
+
+struct Answer {
+    record: CertificateRecord,
+    product: Product,
+    again: bool,
+    enrollment: EnrollmentId,
+}
+
+/// The part of the facts that bears on who is speaking.
+pub(crate) fn known<'a>(facts: &Facts, authorities: &'a Authorities) -> Known<'a> {
+    Known {
+        token: facts.token.as_ref().map(|token| KnownToken {
+            bound: token.bound.clone(),
+        }),
+        certificate: facts.shown.as_ref().and_then(|shown| {
+            Some(KnownCertificate {
+                der: shown.certificate.der.clone()?,
+                device: shown.device.id.clone(),
+                hardware: shown.device.hardware.clone(),
+                strength: shown.device.strength,
+            })
+        }),
+        authorities: authorities.known(),
+    }
+}
+
+pub(crate) const fn usable(state: crate::ledger::DeviceState) -> bool {
+    matches!(state, crate::ledger::DeviceState::Active)
+}
+
+/// Whether a request's channel binding is that of its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Binding {
+    /// The request carries none, or came by hand.
+    None,
+    /// It is that of this connection.
+    Fits,
+    /// It is not.
+    Differs,
+    /// On this version of TLS nobody can tell.
+    Unsupported,
+}
+
+impl Binding {
+    /// The verdict under a product's rule.
+    pub(crate) fn judge(self, rule: ChannelBinding) -> Result<(), Refusal> {
+        match (rule, self) {
+            (ChannelBinding::Ignore, _) | (_, Self::None | Self::Fits) => Ok(()),
+            (ChannelBinding::Verify, Self::Differs) => Err(Code::ChannelBindingMismatch.into()),
+            (ChannelBinding::Verify, Self::Unsupported) => {
+                Err(Code::ChannelBindingUnsupported.into())
+            }
+        }
+    }
+}
+
+fn binding(csr: &Csr, channel: Channel) -> Binding {
+    use base64::Engine as _;
+    match (csr.challenge_password(), channel) {
+        (None, _) | (_, Channel::Operator) => Binding::None,
+        (Some(_), Channel::Tls12) => Binding::Unsupported,
+        (Some(text), Channel::Tls13 { exporter }) => {
+            let want = base64::engine::general_purpose::STANDARD.encode(exporter);
+            if text == want {
+                Binding::Fits
+            } else {
+                Binding::Differs
+            }
+        }
+    }
+}
+
+fn random<const N: usize>(chance: Chance<'_>) -> [u8; N] {
+    let mut bytes = [0; N];
+    chance(&mut bytes);
+    bytes
+}
+
+fn refuse_csr(error: CsrError) -> Refusal {
+    let code = match &error {
+        CsrError::Key(_) => Code::KeyUnsound,
+        _ => Code::CsrUnreadable,
+    };
+    Refusal::new(code).detail(error.to_string())
+}
+
+impl From<LedgerError> for Refusal {
+    fn from(error: LedgerError) -> Self {
+        Self::new(Code::LedgerUnavailable).detail(error.to_string())
+    }
+}
+
+impl From<SignerError> for Refusal {
+    fn from(error: SignerError) -> Self {
+        Self::new(Code::SignerUnavailable).detail(error.to_string())
+    }
+}
+
+/// Whether a token's state lets it serve anybody at all; used where nothing is enrolled.
+pub(crate) const fn token_serves(state: TokenState) -> bool {
+    matches!(
+        state,
+        TokenState::Minted | TokenState::Leased | TokenState::Spent
+    )
+}
+
+/// How often the road reads again when its facts change under it. Each repeat means that somebody
+/// else got through, so three are already rare.
+const ATTEMPTS: usize = 5;

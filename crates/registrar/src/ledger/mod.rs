@@ -1,0 +1,281 @@
+//! The port to what is remembered. One method is one transaction.
+//!
+//! Every rule that keeps a fleet honest is enforced *inside* the writing transactions, by
+//! constraints and conditional writes, because two askers may hold the same facts at the same time.
+//! A write whose facts have changed answers [`Intention::Changed`] and the road reads again.
+//!
+//! Every change appends its line to the journal in the same transaction. An answer means durable.
+
+mod record;
+
+use std::future::Future;
+
+use imprint_attest::KeyFingerprint;
+use imprint_identity::{DeviceId, HardwareId, UnixTime};
+
+pub use record::*;
+
+use crate::journal::JournalRow;
+use crate::product::Product;
+use crate::serial::Serial;
+
+/// The database port.
+///
+/// Text that comes from devices is only ever a parameter of a statement. Implementations retry
+/// their own serialization conflicts; they never retry a failed flush to disk.
+pub trait Ledger: Send + Sync + 'static {
+    // ---- the road -------------------------------------------------------------------------------
+
+    /// Recall: everything that bears on one request, read at one moment.
+    fn enrollment_facts(
+        &self,
+        query: &FactsQuery,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Facts, LedgerError>> + Send;
+
+    /// Names the device if it has no name yet (state `held`), leases the token to the key and puts
+    /// the pair (device, key) on the list that an operator approves from. Repeatable.
+    fn enrollment_wait(
+        &self,
+        wait: Wait,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Waited, LedgerError>> + Send;
+
+    /// Writes down what will be signed, and leases the token to the key, in one transaction:
+    ///
+    /// 1. A live certificate of (device, request key, generation) exists: that one is the answer,
+    ///    [`Intention::Intended`] or [`Intention::Settled`]; nothing is written.
+    /// 2. The token is not `minted`, and not leased to this very key and device: `Changed`.
+    /// 3. The subject key belongs to another device: `Changed`. So does a device whose `version` is
+    ///    not [`Grant::device_version`] (`None`: must not exist, neither by name nor by hardware).
+    /// 4. For a renewal: the certificate shown is not live: `Changed`. An unused successor with
+    ///    another key ([`Grant::replaces`]) is revoked as superseded.
+    /// 5. Insert device (`pending`) if new, key owner, certificate (`intended`); lease the token;
+    ///    clear the device's `released` mark; journal.
+    fn enrollment_intend(
+        &self,
+        grant: Grant,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Intention, LedgerError>> + Send;
+
+    /// Keeps the certificate and registers the device (`active`, step VERIFY unless it has been
+    /// PROVISIONED already). The first certificate to be settled stays on record; later ones are
+    /// answered with it. `Void` when an operator has voided the intent meanwhile.
+    fn enrollment_settle(
+        &self,
+        serial: Serial,
+        certificate_der: Vec<u8>,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Settlement, LedgerError>> + Send;
+
+    /// The certificate with this serial, its device and its product. The hot read of every mutual
+    /// TLS request.
+    fn credential_facts(
+        &self,
+        serial: Serial,
+    ) -> impl Future<Output = Result<Option<Credential>, LedgerError>> + Send;
+
+    /// First use of a certificate: it becomes `active`, its token `spent`, its device PROVISIONED,
+    /// every *older* live certificate of the device revoked as superseded, its sealed key (if any)
+    /// wiped. Does nothing when the certificate is not `issued`. Returns what is on record after.
+    fn credential_verify(
+        &self,
+        serial: Serial,
+        evidence: &str,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Option<Credential>, LedgerError>> + Send;
+
+    /// Wipes sealed server-made keys older than `before`; answers how many.
+    fn sealed_key_wipe(
+        &self,
+        before: UnixTime,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<u64, LedgerError>> + Send;
+
+    // ---- tokens ---------------------------------------------------------------------------------
+
+    /// Keeps new tokens, all or none.
+    fn token_mint(
+        &self,
+        tokens: Vec<NewToken>,
+        actor: &str,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
+
+    /// Tokens, newest first.
+    fn token_list(
+        &self,
+        filter: &TokenFilter,
+    ) -> impl Future<Output = Result<Vec<TokenRecord>, LedgerError>> + Send;
+
+    /// One token by its public id.
+    fn token_get(
+        &self,
+        id: &str,
+    ) -> impl Future<Output = Result<Option<TokenRecord>, LedgerError>> + Send;
+
+    /// The next state of a token by an operator's act, in one transaction with what follows from it:
+    /// `Revoke` (from minted, dormant, leased), `Arm` (from dormant), `Rebind` (from leased or
+    /// spent: unsigned intents made with it are voided, certificates issued with it revoked, the
+    /// device goes back to `pending`, the token is minted again, bound to `hardware` if given).
+    fn token_act(
+        &self,
+        id: &str,
+        act: TokenAct,
+        actor: &str,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Acted<TokenRecord>, LedgerError>> + Send;
+
+    /// A second key knocked at a leased or spent token: counts it and journals the first 16.
+    fn token_alarm(
+        &self,
+        alarm: TokenAlarm,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
+
+    // ---- allowlist and products -----------------------------------------------------------------
+
+    /// Adds hardware to a product's allowlist; answers how many were new.
+    fn allow_add(
+        &self,
+        product: &str,
+        hardware: Vec<HardwareId>,
+        actor: &str,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<u64, LedgerError>> + Send;
+
+    /// Takes hardware off a product's allowlist; answers how many were on it.
+    fn allow_remove(
+        &self,
+        product: &str,
+        hardware: Vec<HardwareId>,
+        actor: &str,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<u64, LedgerError>> + Send;
+
+    /// A product's allowlist, in order, at most `limit` after `after`.
+    fn allow_list(
+        &self,
+        product: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<String>, LedgerError>> + Send;
+
+    /// Every product, by name.
+    fn product_list(&self) -> impl Future<Output = Result<Vec<Product>, LedgerError>> + Send;
+
+    /// Adds and changes products, all or none.
+    fn product_apply(
+        &self,
+        products: Vec<Product>,
+        actor: &str,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
+
+    // ---- devices --------------------------------------------------------------------------------
+
+    /// Devices, by name, at most `filter.limit` after `filter.after`.
+    fn device_list(
+        &self,
+        filter: &DeviceFilter,
+    ) -> impl Future<Output = Result<Vec<DeviceRecord>, LedgerError>> + Send;
+
+    /// One device by its name or its hardware id's text, with its certificates (newest first, at
+    /// most 32), who waits for approval, what it said and what it was refused.
+    fn device_get(
+        &self,
+        name_or_hardware: &str,
+    ) -> impl Future<Output = Result<Option<DeviceFile>, LedgerError>> + Send;
+
+    /// An operator's act on a device, in one transaction with what follows from it: see [`DeviceAct`].
+    fn device_act(
+        &self,
+        device: &DeviceId,
+        act: DeviceAct,
+        actor: &str,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Acted<DeviceRecord>, LedgerError>> + Send;
+
+    /// Puts a certificate of ours that the registry does not know on record, `active`, with origin
+    /// `adopted`. `Changed` when its serial, key, name or hardware is on record otherwise.
+    fn device_adopt(
+        &self,
+        adoption: Adoption,
+        actor: &str,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Adopted, LedgerError>> + Send;
+
+    /// Keeps what a device says about itself: a ring of 16. It changes no state.
+    fn report_add(
+        &self,
+        report: Report,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
+
+    /// Keeps samples of refusals: a ring of 16 for each subject, and one journal row for each sample.
+    fn refusal_add(
+        &self,
+        samples: Vec<RefusalSample>,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
+
+    /// The refusals of one subject (a device's name, a hardware id, an address), newest first.
+    fn refusal_list(
+        &self,
+        subject: &str,
+    ) -> impl Future<Output = Result<Vec<RefusalSample>, LedgerError>> + Send;
+
+    // ---- revocation lists -----------------------------------------------------------------------
+
+    /// What the next list of this issuer must say: every revoked certificate that has not expired
+    /// for a week, and the list on record.
+    fn crl_facts(
+        &self,
+        issuer: &str,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<CrlFacts, LedgerError>> + Send;
+
+    /// Keeps a list. `false` when its number is not greater than the one on record: nothing changed.
+    fn crl_publish(
+        &self,
+        crl: CrlRecord,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
+
+    // ---- journal --------------------------------------------------------------------------------
+
+    /// Chains at most `limit` rows that are not chained yet, in the order of their numbers, with
+    /// [`crate::journal::chain`]; answers how many. Outside the hot transactions.
+    fn journal_chain(&self, limit: u32) -> impl Future<Output = Result<u64, LedgerError>> + Send;
+
+    /// Rows after `after`, in order.
+    fn journal_read(
+        &self,
+        after: u64,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<JournalRow>, LedgerError>> + Send;
+
+    /// The restore epoch for serial numbers, 0x01..=0x7f.
+    fn epoch(&self) -> u8;
+}
+
+/// The ledger could not do it. Nothing is known to have changed; asking again is safe.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LedgerError {
+    /// Full disk, lost connection, too busy: it passes.
+    #[error("the registry's database is not available: {reason}")]
+    Unavailable {
+        /// In the database's words.
+        reason: String,
+    },
+    /// A row that does not say what it must. Somebody should look.
+    #[error("the registry's database holds a row that can't be read: {what}")]
+    Broken {
+        /// Which row, and why.
+        what: String,
+    },
+}
+
+/// A key's owner, for the rule "one device per public key".
+pub type KeyOwner = (KeyFingerprint, DeviceId);

@@ -1,0 +1,271 @@
+//! Brakes on guessing, and samples of what strangers get refused. Bounded memory, no clock.
+
+use std::collections::HashMap;
+
+use imprint_identity::UnixTime;
+
+use crate::ledger::RefusalSample;
+
+/// Who is guessing: an address, and the hardware id that it used.
+#[derive(Debug, Clone)]
+pub(crate) struct Guess {
+    pub(crate) address: String,
+    pub(crate) id: Option<String>,
+}
+
+/// Counts wrong credentials by address, by id, and by both together.
+///
+/// Many devices may share one address (a factory, a carrier's NAT), so an address earns a larger
+/// allowance by every credential that is good. An id alone has a wide limit: otherwise a stranger
+/// could lock a device out by guessing in its name.
+#[derive(Debug, Default)]
+pub(crate) struct Guesses {
+    windows: HashMap<String, Window>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    started: UnixTime,
+    missed: u32,
+    good: u32,
+}
+
+impl Guesses {
+    /// Whether this asker may try; else the seconds to wait.
+    pub(crate) fn check(&self, guess: &Guess, now: UnixTime) -> Result<(), u32> {
+        for (key, limit) in keys(guess) {
+            let Some(window) = self.windows.get(&key).filter(|window| window.is_open(now)) else {
+                continue;
+            };
+            let allowance = limit + window.good.min(GOOD_COUNTED) * FOR_EACH_GOOD;
+            if window.missed >= allowance {
+                let waited = u32::try_from(now.since(window.started)).unwrap_or(0);
+                return Err(WINDOW_SECONDS.saturating_sub(waited).max(1));
+            }
+        }
+        Ok(())
+    }
+
+    /// A credential was wrong.
+    pub(crate) fn missed(&mut self, guess: &Guess, now: UnixTime) {
+        for (key, _) in keys(guess) {
+            self.window(key, now).missed += 1;
+        }
+    }
+
+    /// A credential from this address was good.
+    pub(crate) fn good(&mut self, address: &str, now: UnixTime) {
+        // Only an address that has missed needs an allowance: the common case touches no memory.
+        let key = address_key(address);
+        if let Some(window) = self
+            .windows
+            .get_mut(&key)
+            .filter(|window| window.is_open(now))
+        {
+            window.good = window.good.saturating_add(1);
+        }
+    }
+
+    fn window(&mut self, key: String, now: UnixTime) -> &mut Window {
+        if self.windows.len() >= MOST_WINDOWS && !self.windows.contains_key(&key) {
+            self.windows.retain(|_, window| window.is_open(now));
+            if self.windows.len() >= MOST_WINDOWS {
+                // Under a flood from everywhere, forgetting is better than growing.
+                self.windows.clear();
+            }
+        }
+        let fresh = Window {
+            started: now,
+            missed: 0,
+            good: 0,
+        };
+        let window = self.windows.entry(key).or_insert(fresh);
+        if !window.is_open(now) {
+            *window = fresh;
+        }
+        window
+    }
+}
+
+impl Window {
+    /// A clock that went back closes the window as well: better a lost count than a lock for ever.
+    fn is_open(&self, now: UnixTime) -> bool {
+        (0..i64::from(WINDOW_SECONDS)).contains(&now.since(self.started))
+    }
+}
+
+fn keys(guess: &Guess) -> impl Iterator<Item = (String, u32)> {
+    let address = (address_key(&guess.address), BY_ADDRESS);
+    let by_id = guess.id.as_ref().map(|id| (format!("i:{id}"), BY_ID));
+    let by_both = guess
+        .id
+        .as_ref()
+        .map(|id| (format!("b:{}:{id}", guess.address), BY_BOTH));
+    [Some(address), by_id, by_both].into_iter().flatten()
+}
+
+fn address_key(address: &str) -> String {
+    format!("a:{address}")
+}
+
+const WINDOW_SECONDS: u32 = 60;
+/// A person mistypes a few times; a station with a stack of old tokens fails some dozen times.
+const BY_ADDRESS: u32 = 100;
+const FOR_EACH_GOOD: u32 = 4;
+const GOOD_COUNTED: u32 = 10_000;
+const BY_ID: u32 = 1_000;
+const BY_BOTH: u32 = 10;
+/// About 10 MB at worst.
+const MOST_WINDOWS: usize = 65_536;
+
+/// Samples of refusals between two rounds of housekeeping: counted, never a row each.
+#[derive(Debug, Default)]
+pub(crate) struct Samples {
+    kept: HashMap<(String, String), RefusalSample>,
+    by_address: HashMap<String, u32>,
+}
+
+impl Samples {
+    pub(crate) fn add(&mut self, sample: RefusalSample) {
+        let key = (sample.subject.clone(), sample.code.clone());
+        if let Some(kept) = self.kept.get_mut(&key) {
+            let count = kept.count.saturating_add(1);
+            *kept = RefusalSample { count, ..sample };
+            return;
+        }
+        let from_here = self.by_address.entry(sample.address.clone()).or_default();
+        if *from_here < SUBJECTS_BY_ADDRESS && self.kept.len() < MOST_SAMPLES {
+            *from_here += 1;
+            self.kept.insert(key, sample);
+            return;
+        }
+        // Beyond that, the address stands for all its subjects, and a flood for all addresses.
+        let subject = if self.kept.len() < MOST_SAMPLES {
+            sample.address.clone()
+        } else {
+            EVERYBODY.to_owned()
+        };
+        let count = self
+            .kept
+            .get(&(subject.clone(), sample.code.clone()))
+            .map_or(1, |kept| kept.count.saturating_add(1));
+        let key = (subject.clone(), sample.code.clone());
+        self.kept.insert(
+            key,
+            RefusalSample {
+                subject,
+                count,
+                ..sample
+            },
+        );
+    }
+
+    pub(crate) fn drain(&mut self) -> Vec<RefusalSample> {
+        self.by_address.clear();
+        let mut samples: Vec<_> = self.kept.drain().map(|(_, sample)| sample).collect();
+        samples.sort_by(|a, b| (&a.subject, &a.code).cmp(&(&b.subject, &b.code)));
+        samples
+    }
+}
+
+/// What each address may fill of one round.
+const SUBJECTS_BY_ADDRESS: u32 = 64;
+/// One round's rows, at most (and one more for each code, for everybody else).
+const MOST_SAMPLES: usize = 1_024;
+const EVERYBODY: &str = "(many)";
+
+#[cfg(test)]
+mod tests {
+    use imprint_identity::Step;
+
+    use super::*;
+
+    const NOW: UnixTime = UnixTime(1_800_000_000);
+
+    fn guess(address: &str, id: &str) -> Guess {
+        Guess {
+            address: address.into(),
+            id: Some(id.into()),
+        }
+    }
+
+    #[test]
+    fn one_id_at_one_address_may_miss_ten_times_a_minute() {
+        let mut guesses = Guesses::default();
+        for at in 0..10 {
+            assert_eq!(
+                guesses.check(&guess("a", "x"), NOW.plus(at)),
+                Ok(()),
+                "{at}"
+            );
+            guesses.missed(&guess("a", "x"), NOW.plus(at));
+        }
+        assert_eq!(guesses.check(&guess("a", "x"), NOW.plus(20)), Err(40));
+        assert_eq!(
+            guesses.check(&guess("a", "y"), NOW.plus(20)),
+            Ok(()),
+            "another id"
+        );
+        assert_eq!(
+            guesses.check(&guess("b", "x"), NOW.plus(20)),
+            Ok(()),
+            "the real device"
+        );
+        assert_eq!(
+            guesses.check(&guess("a", "x"), NOW.plus(60)),
+            Ok(()),
+            "a minute later"
+        );
+        assert_eq!(
+            guesses.check(&guess("a", "x"), NOW.plus(-5)),
+            Ok(()),
+            "a clock gone back"
+        );
+    }
+
+    #[test]
+    fn a_factory_behind_one_address_earns_its_allowance() {
+        let mut guesses = Guesses::default();
+        for at in 0..120 {
+            guesses.missed(&guess("f", &format!("board-{at}")), NOW);
+        }
+        assert!(guesses.check(&guess("f", "next"), NOW).is_err());
+        for _ in 0..10 {
+            guesses.good("f", NOW);
+        }
+        assert_eq!(guesses.check(&guess("f", "next"), NOW), Ok(()));
+    }
+
+    #[test]
+    fn a_flood_from_everywhere_stays_bounded() {
+        let mut guesses = Guesses::default();
+        for at in 0..100_000 {
+            guesses.missed(&guess(&format!("{at}"), "x"), NOW);
+        }
+        assert!(guesses.windows.len() <= MOST_WINDOWS + 3);
+    }
+
+    #[test]
+    fn refusals_are_counted_and_bounded() {
+        let mut samples = Samples::default();
+        for at in 0..50_000_u32 {
+            samples.add(RefusalSample {
+                subject: format!("sn-{}", at % 5_000),
+                at: NOW,
+                code: "token-unknown".into(),
+                step: Step::Enroll,
+                detail: String::new(),
+                address: format!("10.0.0.{}", at % 50),
+                credential: String::new(),
+                count: 1,
+            });
+        }
+        let drained = samples.drain();
+        assert!(drained.len() <= MOST_SAMPLES + 1, "{}", drained.len());
+        assert_eq!(
+            drained.iter().map(|sample| sample.count).sum::<u32>(),
+            50_000
+        );
+        assert!(samples.drain().is_empty());
+    }
+}

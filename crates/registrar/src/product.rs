@@ -1,0 +1,379 @@
+//! A product line: how its devices are named, certified and let in.
+
+use imprint_identity::{IdentityStrength, NamingRule};
+use serde::{Deserialize, Serialize};
+
+/// A product line. The smallest one has a name; everything else has a safe default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Product {
+    /// Its name: an EST label, `[a-z0-9.-]`, 1 to 64 characters, never an EST operation.
+    pub name: String,
+    /// The rule for the names of its devices.
+    #[serde(default = "default_naming")]
+    pub naming: String,
+    /// Whether only hardware on the allowlist may enroll.
+    #[serde(default)]
+    pub allowlist: bool,
+    /// Whether an operator must approve each new device and key.
+    #[serde(default)]
+    pub approval: bool,
+    /// The least proof of hardware identity that is accepted: `asserted`, `silicon-id`, ...
+    #[serde(default = "default_strength")]
+    pub minimum_strength: String,
+    /// Key types that are accepted: `p256`, `p384`, `ed25519`, `rsa` (2048 to 4096 bits).
+    #[serde(default = "default_keys")]
+    pub keys: Vec<KeyKind>,
+    /// What its devices do when a step has failed every attempt for a passing cause.
+    #[serde(default)]
+    pub quarantine: QuarantineRule,
+    /// What to do with a challengePassword in an EST request (RFC 7030 section 3.5).
+    #[serde(default)]
+    pub channel_binding: ChannelBinding,
+    /// Whether the server makes keys for devices that can't (RFC 7030 section 4.4).
+    #[serde(default)]
+    pub server_keygen: bool,
+    /// The certificate's shape.
+    #[serde(default)]
+    pub certificate: CertificateProfile,
+    /// The rules for its tokens.
+    #[serde(default)]
+    pub token: TokenPolicy,
+    /// What a device is told about the fleet it has joined.
+    #[serde(default)]
+    pub connection: ConnectionProfile,
+}
+
+/// The shape of a product's certificates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CertificateProfile {
+    /// Days from issuance to notAfter; 0 means no well-defined end (99991231235959Z).
+    pub lifetime_days: u32,
+    /// Seconds by which notBefore lies in the past, for devices whose clock is behind.
+    pub backdate_seconds: u32,
+    /// A URI for the subject alternative name, with `{device}` and `{product}`; empty for none.
+    pub uri: String,
+    /// A DNS name for the subject alternative name, with `{device}` and `{product}`; empty for none.
+    pub dns: String,
+}
+
+impl Default for CertificateProfile {
+    fn default() -> Self {
+        Self {
+            lifetime_days: 365,
+            backdate_seconds: 3_600,
+            uri: "urn:imprint:device:{device}".to_owned(),
+            dns: String::new(),
+        }
+    }
+}
+
+/// The rules for a product's tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenPolicy {
+    /// Days until a new token expires, unless the minting says otherwise.
+    pub lifetime_days: u32,
+    /// Whether tokens must be bound to a hardware id.
+    pub bound: bool,
+    /// Whether new tokens sleep until they are armed.
+    pub dormant: bool,
+}
+
+impl Default for TokenPolicy {
+    fn default() -> Self {
+        Self {
+            lifetime_days: 90,
+            bound: false,
+            dormant: false,
+        }
+    }
+}
+
+/// What a device is told about the fleet it has joined. `{device}` and `{product}` are filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConnectionProfile {
+    /// Where it connects, as a URL; empty when the fleet does not say.
+    pub endpoint: String,
+    /// The beginning of its MQTT topics.
+    pub topic_prefix: String,
+    /// Groups that it belongs to from the start.
+    pub groups: Vec<String>,
+}
+
+/// A kind of public key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyKind {
+    /// ECDSA on P-256.
+    P256,
+    /// ECDSA on P-384.
+    P384,
+    /// Ed25519 (RFC 8410).
+    Ed25519,
+    /// RSA with 2048 to 4096 bits.
+    Rsa,
+}
+
+/// What a device does when a step has failed every attempt for a passing cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QuarantineRule {
+    /// It goes on asking, slowly.
+    #[default]
+    Default,
+    /// It rests in QUARANTINE until a person comes.
+    Strict,
+}
+
+/// What to do with a challengePassword in an EST request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChannelBinding {
+    /// It must be the tls-exporter value of this connection (RFC 9266).
+    #[default]
+    Verify,
+    /// It is not looked at.
+    Ignore,
+}
+
+impl Product {
+    /// A product with every default.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            naming: default_naming(),
+            allowlist: false,
+            approval: false,
+            minimum_strength: default_strength(),
+            keys: default_keys(),
+            quarantine: QuarantineRule::default(),
+            channel_binding: ChannelBinding::default(),
+            server_keygen: false,
+            certificate: CertificateProfile::default(),
+            token: TokenPolicy::default(),
+            connection: ConnectionProfile::default(),
+        }
+    }
+
+    /// Checks what the types can't: names, rules, placeholders.
+    pub fn check(&self) -> Result<(), ProductError> {
+        let fault = |key: &'static str, reason: String| {
+            Err(ProductError {
+                product: self.name.clone(),
+                key,
+                reason,
+            })
+        };
+        let name_character =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
+        let edges = [self.name.bytes().next(), self.name.bytes().last()];
+        if !(1..=64).contains(&self.name.len())
+            || !self.name.bytes().all(name_character)
+            || !edges.iter().flatten().all(u8::is_ascii_alphanumeric)
+        {
+            return fault(
+                "name",
+                "use 1 to 64 of a-z, 0-9, '.' and '-', no mark at the ends".into(),
+            );
+        }
+        if EST_OPERATIONS.contains(&self.name.as_str()) {
+            return fault(
+                "name",
+                "this is the name of an EST operation; choose another".into(),
+            );
+        }
+        if let Err(error) = NamingRule::parse(&self.naming) {
+            return fault("naming", error.to_string());
+        }
+        if IdentityStrength::from_name(&self.minimum_strength).is_none() {
+            let known: Vec<_> = IdentityStrength::ALL.iter().map(|s| s.name()).collect();
+            return fault(
+                "minimum_strength",
+                format!("use one of {}", known.join(", ")),
+            );
+        }
+        if self.keys.is_empty() {
+            return fault(
+                "keys",
+                "name at least one of p256, p384, ed25519, rsa".into(),
+            );
+        }
+        if self.certificate.backdate_seconds > 86_400 {
+            return fault(
+                "certificate.backdate_seconds",
+                "use at most 86400 (one day)".into(),
+            );
+        }
+        if self.certificate.lifetime_days > 36_500 {
+            let reason = "use at most 36500, or 0 for no expiry".into();
+            return fault("certificate.lifetime_days", reason);
+        }
+        if let Err(reason) = check_uri(&self.certificate.uri) {
+            return fault("certificate.uri", reason);
+        }
+        if let Err(reason) = check_dns(&self.certificate.dns) {
+            return fault("certificate.dns", reason);
+        }
+        for (key, text) in [
+            ("connection.endpoint", &self.connection.endpoint),
+            ("connection.topic_prefix", &self.connection.topic_prefix),
+        ] {
+            if text.len() > 256 || text.chars().any(char::is_control) {
+                return fault(key, "use at most 256 printable characters".into());
+            }
+        }
+        if self.connection.groups.len() > 32 {
+            return fault("connection.groups", "use at most 32 groups".into());
+        }
+        Ok(())
+    }
+
+    /// The naming rule, read. [`Self::check`] has seen that it can be.
+    pub fn naming_rule(&self) -> Result<NamingRule, ProductError> {
+        NamingRule::parse(&self.naming).map_err(|error| ProductError {
+            product: self.name.clone(),
+            key: "naming",
+            reason: error.to_string(),
+        })
+    }
+
+    /// The least strength; an unreadable word is the strongest demand, never the weakest.
+    #[must_use]
+    pub fn least_strength(&self) -> IdentityStrength {
+        IdentityStrength::from_name(&self.minimum_strength)
+            .unwrap_or(IdentityStrength::VendorProven)
+    }
+}
+
+/// What is wrong with a product's definition.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("product {product:?}, `{key}`: {reason}")]
+pub struct ProductError {
+    /// The product.
+    pub product: String,
+    /// The key in the fleet file.
+    pub key: &'static str,
+    /// What to write instead.
+    pub reason: String,
+}
+
+/// Fills `{device}` and `{product}` in.
+#[must_use]
+pub fn fill(template: &str, device: &str, product: &str) -> String {
+    template
+        .replace("{device}", device)
+        .replace("{product}", product)
+}
+
+fn check_uri(template: &str) -> Result<(), String> {
+    if template.is_empty() {
+        return Ok(());
+    }
+    let filled = fill(template, "d", "p");
+    let scheme = filled
+        .split_once(':')
+        .map(|(scheme, rest)| (scheme, !rest.is_empty()));
+    let sound = |scheme: &str| {
+        scheme
+            .bytes()
+            .next()
+            .is_some_and(|byte| byte.is_ascii_alphabetic())
+            && scheme
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    };
+    let printable = filled
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte));
+    if filled.len() > 200 || !printable || !scheme.is_some_and(|(s, rest)| sound(s) && rest) {
+        return Err("use an absolute URI of at most 200 characters, such as urn:x:{device}".into());
+    }
+    Ok(())
+}
+
+fn check_dns(template: &str) -> Result<(), String> {
+    if template.is_empty() {
+        return Ok(());
+    }
+    let filled = fill(template, "d", "p");
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if filled.len() > 180 || !filled.split('.').all(label) {
+        return Err("use a host name, such as {device}.devices.example".into());
+    }
+    Ok(())
+}
+
+fn default_naming() -> String {
+    NamingRule::DEFAULT.to_owned()
+}
+
+fn default_strength() -> String {
+    IdentityStrength::Asserted.name().to_owned()
+}
+
+fn default_keys() -> Vec<KeyKind> {
+    vec![KeyKind::P256, KeyKind::P384, KeyKind::Ed25519, KeyKind::Rsa]
+}
+
+/// Segments of an EST path that no product may be named for (RFC 7030 section 3.2.2).
+const EST_OPERATIONS: [&str; 6] = [
+    "cacerts",
+    "simpleenroll",
+    "simplereenroll",
+    "fullcmc",
+    "serverkeygen",
+    "csrattrs",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_smallest_product_is_sound() {
+        assert_eq!(Product::named("thermo").check(), Ok(()));
+    }
+
+    #[test]
+    fn what_would_break_a_path_a_name_or_a_certificate_is_refused_by_its_key() {
+        type Change = fn(&mut Product);
+        let rows: [(&str, Change); 12] = [
+            ("name", |p| p.name = String::new()),
+            ("name", |p| p.name = "Thermo".into()),
+            ("name", |p| p.name = "-a".into()),
+            ("name", |p| p.name = "cacerts".into()),
+            ("naming", |p| p.naming = "{product}".into()),
+            ("minimum_strength", |p| p.minimum_strength = "strong".into()),
+            ("keys", |p| p.keys.clear()),
+            ("certificate.backdate_seconds", |p| {
+                p.certificate.backdate_seconds = 90_000;
+            }),
+            ("certificate.lifetime_days", |p| {
+                p.certificate.lifetime_days = 40_000;
+            }),
+            ("certificate.uri", |p| p.certificate.uri = "{device}".into()),
+            ("certificate.dns", |p| {
+                p.certificate.dns = "*.{device}".into()
+            }),
+            ("connection.endpoint", |p| {
+                p.connection.endpoint = "a\nb".into()
+            }),
+        ];
+        for (key, change) in rows {
+            let mut product = Product::named("thermo");
+            change(&mut product);
+            assert_eq!(product.check().map_err(|error| error.key), Err(key));
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The closed catalogue of refusals: what, at which step, why, whether to ask again, what to do.
+
+use std::fmt;
+
+use imprint_identity::Step;
+
+/// Why the road says no. The device gets code, step, retry and the public message; the operator
+/// gets the detail as well.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {}", self.detail.as_deref().unwrap_or(code.message()))]
+pub struct Refusal {
+    /// Which one of the catalogue.
+    pub code: Code,
+    /// When the device may ask again.
+    pub retry: Retry,
+    /// What only the operator may read: who holds the token and since when, and the like.
+    pub detail: Option<String>,
+    /// Whom it concerns, when that is known: a device's name or a hardware id. The key under which
+    /// `imprint why` finds it.
+    pub subject: Option<String>,
+}
+
+/// When to ask again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// The cause passes: after so many seconds.
+    After(u32),
+    /// The same question will always get this answer; a person has to do something.
+    Never,
+}
+
+/// Whose fault it is, and so how a protocol says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// No credential, or one that we have never heard of (HTTP 401).
+    Credential,
+    /// Known, and the answer is no (HTTP 403).
+    Denied,
+    /// The request itself is wrong (HTTP 400).
+    Request,
+    /// There is no such thing here (HTTP 404).
+    Absent,
+    /// Not now (HTTP 503 with Retry-After).
+    Passing,
+    /// A person has to approve first (EST: 202 with Retry-After).
+    Waiting,
+}
+
+macro_rules! catalogue {
+    ($($variant:ident $code:literal $class:ident $retry:expr, $step:ident, $message:literal, $hint:literal;)*) => {
+        /// The codes. Stable: devices, scripts and dashboards compare them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Code { $(#[doc = $message] $variant,)* }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The word for machines.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            /// Whose fault it is.
+            #[must_use]
+            pub const fn class(self) -> Class {
+                match self { $(Self::$variant => Class::$class,)* }
+            }
+
+            /// When the device may ask again, unless the refusal knows better.
+            #[must_use]
+            pub const fn retry(self) -> Retry {
+                match self { $(Self::$variant => $retry,)* }
+            }
+
+            /// The step at which the device stands.
+            #[must_use]
+            pub const fn step(self) -> Step {
+                match self { $(Self::$variant => Step::$step,)* }
+            }
+
+            /// What happened, in one sentence that strangers may read.
+            #[must_use]
+            pub const fn message(self) -> &'static str {
+                match self { $(Self::$variant => $message,)* }
+            }
+
+            /// What a person does next.
+            #[must_use]
+            pub const fn hint(self) -> &'static str {
+                match self { $(Self::$variant => $hint,)* }
+            }
+        }
+    };
+}
+
+const NEVER: Retry = Retry::Never;
+const SOON: Retry = Retry::After(30);
+const SLOWLY: Retry = Retry::After(3_600);
+
+catalogue! {
+    CredentialMissing "credential-missing" Credential NEVER, Enroll,
+        "No credential was shown.",
+        "Show a token (HTTP Basic: user = hardware id, password = token) or the device's certificate.";
+    TokenMistyped "token-mistyped" Credential NEVER, Enroll,
+        "The token is mistyped: it has the wrong length or its checksum does not fit.",
+        "Type the token again, all six groups.";
+    TokenUnknown "token-unknown" Credential NEVER, Enroll,
+        "The token is not on record here.",
+        "Check that the token was made by this server; make one with `imprint token new`.";
+    TokenForOther "token-for-other" Denied NEVER, Enroll,
+        "The token is bound to other hardware.",
+        "Use the token that was made for this device, or make one with `imprint token new --hardware`.";
+    TokenDormant "token-dormant" Passing SLOWLY, Enroll,
+        "The token has not been armed yet.",
+        "Arm it with `imprint token arm`.";
+    TokenExpired "token-expired" Denied NEVER, Enroll,
+        "The token expired before it was used.",
+        "Make a new one with `imprint token new`.";
+    TokenRevoked "token-revoked" Denied NEVER, Enroll,
+        "The token has been revoked.",
+        "Make a new one with `imprint token new` if this device should join.";
+    TokenLeased "token-leased" Denied SLOWLY, Enroll,
+        "The token is leased to another key.",
+        "See who holds it with `imprint token show`; if that is the wrong one, `imprint token rebind`.";
+    TokenSpent "token-spent" Denied NEVER, Enroll,
+        "The token has been spent by another key.",
+        "Make a new token bound to this hardware; if somebody else took it, `imprint token rebind`.";
+    HardwareMissing "hardware-missing" Denied NEVER, Enroll,
+        "Neither the device nor the token names a hardware id.",
+        "Send the hardware id as the user name, or bind the token with `--hardware`.";
+    HardwareInvalid "hardware-invalid" Request NEVER, Enroll,
+        "The hardware id can't be read.",
+        "Write it as source:value, as in stm32:... or custom:SN-1.";
+    HardwareNotAllowed "hardware-not-allowed" Denied NEVER, Enroll,
+        "This hardware is not on the product's allowlist.",
+        "If it belongs to you, `imprint allow add --product P ID`; if not, somebody overbuilds.";
+    IdentityTooWeak "identity-too-weak" Denied NEVER, Enroll,
+        "The product wants a stronger proof of hardware identity.",
+        "Enroll through a door that proves the hardware, or lower `minimum_strength`.";
+    ProductUnknown "product-unknown" Absent NEVER, Enroll,
+        "There is no such product here.",
+        "Check the path's label; products come from `imprint apply`.";
+    ProductMismatch "product-mismatch" Denied NEVER, Enroll,
+        "The credential belongs to another product.",
+        "Use the product's own path and credential.";
+    DeviceExists "device-exists" Denied NEVER, Enroll,
+        "A device with this hardware id is registered already.",
+        "If it lost its key, `imprint device release`, or make a token bound to its hardware id.";
+    DeviceQuarantined "device-quarantined" Denied SLOWLY, Verify,
+        "The device has been put in quarantine.",
+        "See `imprint why`; `imprint device release` lets it in again.";
+    DeviceRevoked "device-revoked" Denied NEVER, Verify,
+        "The device has been revoked.",
+        "`imprint device release` lets it enroll again with a new credential.";
+    DeviceDecommissioned "device-decommissioned" Denied NEVER, Verify,
+        "The device has been decommissioned.",
+        "A decommissioned device stays out; `imprint device release` undoes it.";
+    NameTaken "name-taken" Denied NEVER, Enroll,
+        "Another device has the name that this one would get.",
+        "Change the product's naming rule or the custom hardware id, so that names differ.";
+    KeyInUse "key-in-use" Denied NEVER, Enroll,
+        "This public key belongs to another device.",
+        "Keys are never shared: look for cloned flash or a broken random generator.";
+    KeyNotAccepted "key-not-accepted" Request NEVER, Enroll,
+        "The product does not accept this type of key.",
+        "Use a key type from the product's `keys`.";
+    KeyUnsound "key-unsound" Request NEVER, Enroll,
+        "The public key is weak or malformed.",
+        "Make a new key with a sound random generator: P-256, P-384, Ed25519 or RSA 2048 to 4096.";
+    CsrUnreadable "csr-unreadable" Request NEVER, Enroll,
+        "The certification request can't be read.",
+        "Send one PKCS#10 request in DER, as base64.";
+    PossessionUnproven "possession-unproven" Request NEVER, Enroll,
+        "The request's signature does not prove possession of its key.",
+        "Sign the request with the private key that belongs to it.";
+    SubjectDiffers "subject-differs" Request NEVER, Enroll,
+        "The request names another subject than the certificate being renewed.",
+        "Repeat the subject of the certificate (RFC 7030 section 4.2.2).";
+    NamesDiffer "names-differ" Request NEVER, Enroll,
+        "The request names other subject alternative names than the certificate being renewed.",
+        "Repeat the names of the certificate, or send none.";
+    ChannelBindingUnsupported "channel-binding-unsupported" Request NEVER, Enroll,
+        "The request carries a channel binding that can't be checked on TLS 1.2.",
+        "Use TLS 1.3, leave challengePassword out, or set the product's channel_binding to \"ignore\".";
+    ChannelBindingMismatch "channel-binding-mismatch" Denied NEVER, Enroll,
+        "The request's channel binding is not that of this connection.",
+        "Make the request anew on each connection; otherwise somebody stands in between.";
+    CertificateMissing "certificate-missing" Credential NEVER, Enroll,
+        "Renewal needs the present certificate in TLS.",
+        "Show the certificate that is to be renewed as the TLS client certificate.";
+    CertificateUnreadable "certificate-unreadable" Denied NEVER, Verify,
+        "The client certificate can't be read.",
+        "Show an X.509 v3 certificate.";
+    CertificateIssuerUnknown "certificate-issuer-unknown" Denied NEVER, Verify,
+        "The client certificate is not from an authority of ours.",
+        "Check which server the device belongs to.";
+    CertificateExpired "certificate-expired" Denied NEVER, Verify,
+        "The client certificate has expired.",
+        "Enroll again: `imprint device release`, then a token for its hardware id.";
+    CertificateNotYetValid "certificate-not-yet-valid" Passing SLOWLY, Verify,
+        "The client certificate is not valid yet.",
+        "One of the clocks is wrong; check the server's first.";
+    CertNotInRegistry "CERT_NOT_IN_REGISTRY" Denied NEVER, Verify,
+        "The client certificate is ours, but the registry does not know it.",
+        "Put it on record with `imprint device adopt CERT`, if you know where it comes from.";
+    CertificateSuperseded "certificate-superseded" Denied NEVER, Verify,
+        "The certificate has been replaced by a newer one that is in use.",
+        "Use the newer certificate; if the device lost it, `imprint device release`.";
+    CertificateRevoked "certificate-revoked" Denied NEVER, Verify,
+        "The certificate has been revoked.",
+        "See `imprint why`; `imprint device release` lets the device enroll again.";
+    ApprovalPending "approval-pending" Waiting Retry::After(60), Enroll,
+        "An operator has to approve this device.",
+        "`imprint device approve`.";
+    ServerKeygenOff "server-keygen-off" Denied NEVER, Enroll,
+        "This product's devices make their own keys.",
+        "Make the key on the device; `server_keygen = true` in the product allows the other way.";
+    ServerKeyGone "server-key-gone" Denied NEVER, Enroll,
+        "The key that the server made has been wiped.",
+        "`imprint device release`, then enroll with a new request key.";
+    EnrollmentVoid "enrollment-void" Passing SOON, Enroll,
+        "An operator has just voided this enrollment.",
+        "Ask again; `imprint token show` tells what happened.";
+    GuessingLimited "guessing-limited" Passing Retry::After(60), Enroll,
+        "Too many wrong credentials came from here.",
+        "Wait; if a factory shares this address, check for a station with old tokens.";
+    ProfileUnsound "profile-unsound" Passing SLOWLY, Enroll,
+        "The product's certificate profile would make an unsound certificate.",
+        "Read the server's log and mend the product in the fleet file.";
+    IssuerEnding "issuer-ending" Passing SLOWLY, Enroll,
+        "The issuing authority can't sign: it is past its end or its time has not come.",
+        "Check the server's clock and the issuing authority's validity.";
+    LedgerUnavailable "ledger-unavailable" Passing SOON, Enroll,
+        "The registry can't be reached.",
+        "Look at the server's disk and log; devices go on by themselves.";
+    SignerUnavailable "signer-unavailable" Passing SOON, Enroll,
+        "The signing key can't be reached.",
+        "Look at the server's log and the key's device; devices go on by themselves.";
+    Busy "busy" Passing Retry::After(5), Enroll,
+        "The server has too much to do.",
+        "Nothing; devices come back by themselves.";
+    ReportUnreadable "report-unreadable" Request NEVER, Enroll,
+        "The report can't be read.",
+        "Send JSON of at most 1 KiB with the documented codes.";
+}
+
+impl Code {
+    /// The code that this word stands for.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.as_str() == word)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Refusal {
+    /// The refusal as the catalogue has it.
+    #[must_use]
+    pub const fn new(code: Code) -> Self {
+        Self {
+            code,
+            retry: code.retry(),
+            detail: None,
+            subject: None,
+        }
+    }
+
+    /// With what the operator should know.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// With whom it concerns.
+    #[must_use]
+    pub fn about(mut self, subject: impl Into<String>) -> Self {
+        self.subject = Some(subject.into());
+        self
+    }
+
+    /// Asking again after so many seconds.
+    #[must_use]
+    pub const fn after(mut self, seconds: u32) -> Self {
+        self.retry = Retry::After(seconds);
+        self
+    }
+}
+
+impl From<Code> for Refusal {
+    fn from(code: Code) -> Self {
+        Self::new(code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_code_is_its_own_word_and_says_what_to_do() {
+        let mut seen = BTreeSet::new();
+        for &code in Code::ALL {
+            assert!(seen.insert(code.as_str()), "{code} stands twice");
+            assert_eq!(Code::from_word(code.as_str()), Some(code));
+            assert!(code.message().ends_with('.'), "{code}: {}", code.message());
+            assert!(code.hint().ends_with('.'), "{code}: {}", code.hint());
+        }
+    }
+
+    #[test]
+    fn no_final_answer_to_a_passing_cause() {
+        for &code in Code::ALL {
+            let passing = matches!(code.class(), Class::Passing | Class::Waiting);
+            assert!(!passing || code.retry() != Retry::Never, "{code}");
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Which step failed, and why? One answer from the record, the refusals and the device's own word.
+
+use imprint_attest::KeyFingerprint;
+use imprint_identity::{Step, UnixTime};
+
+use crate::enroll::Registrar;
+use crate::ledger::{
+    CertificateRecord, CertificateState, DeviceFile, DeviceState, Ledger, LedgerError,
+    RefusalSample,
+};
+use crate::refusal::Code;
+use crate::signer::Signer;
+
+/// The answer to `imprint why`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Why {
+    /// The device's name, or what was asked for when it has none.
+    pub subject: String,
+    /// Where it stands with the fleet; `None` when the registry does not know it.
+    pub state: Option<DeviceState>,
+    /// Where it stands on its way.
+    pub step: Step,
+    /// The refusal's or state's word.
+    pub code: String,
+    /// The cause, in one sentence.
+    pub cause: String,
+    /// What that rests on, newest first: time, address, credential.
+    pub evidence: Vec<String>,
+    /// What a person does next.
+    pub advice: Vec<String>,
+}
+
+impl<L: Ledger, S: Signer> Registrar<L, S> {
+    /// Explains where a device stands. `None` when nothing at all is known of it.
+    pub async fn why(&self, subject: &str, now: UnixTime) -> Result<Option<Why>, LedgerError> {
+        // What was refused a moment ago belongs to the answer.
+        self.housekeep(now).await?;
+        if let Some(file) = self.ledger().device_get(subject).await? {
+            return Ok(Some(explain(&file, now)));
+        }
+        let hardware = imprint_identity::HardwareId::parse(subject).ok();
+        let canonical = hardware.map(|hardware| hardware.text().as_str().to_owned());
+        let subject = canonical.as_deref().unwrap_or(subject);
+        let refusals = self.ledger().refusal_list(subject).await?;
+        Ok(refusals
+            .first()
+            .map(|last| stranger(subject, last, &refusals)))
+    }
+}
+
+/// Nobody that the registry knows: all there is are refusals.
+fn stranger(subject: &str, last: &RefusalSample, all: &[RefusalSample]) -> Why {
+    Why {
+        subject: subject.to_owned(),
+        state: None,
+        step: last.step,
+        code: last.code.clone(),
+        cause: cause_of(last),
+        evidence: all.iter().map(evidence_of).collect(),
+        advice: advice_of(&last.code),
+    }
+}
+
+/// A device on record.
+pub(crate) fn explain(file: &DeviceFile, now: UnixTime) -> Why {
+    let device = &file.device;
+    let (code, cause, mut advice) = cause(file, now);
+    let mut evidence = Vec::new();
+    evidence.extend(file.certificates.iter().take(4).map(certificate_line));
+    evidence.extend(file.refusals.iter().take(6).map(evidence_of));
+    evidence.extend(file.reports.iter().take(4).map(|report| {
+        format!(
+            "{}: the device says {} at {} after {} attempts, from {}",
+            report.at, report.code, report.step, report.attempts, report.address
+        )
+    }));
+    if let Some(token) = &file.token {
+        let since = token.lease.as_ref().map(|lease| {
+            format!(
+                "; serves key {} since {} from {}",
+                lease.key, lease.since, lease.address
+            )
+        });
+        let alarms = match token.alarms {
+            0 => String::new(),
+            count => format!("; another key knocked {count} times"),
+        };
+        let since = since.unwrap_or_default();
+        evidence.push(format!(
+            "token {} is {}{since}{alarms}",
+            token.id, token.state
+        ));
+    }
+    evidence.push(format!(
+        "{}: first heard of, as {}",
+        device.created_at, device.hardware
+    ));
+    evidence.push(format!("hardware identity: {}", device.strength));
+    if advice.is_empty() {
+        advice.push("Nothing.".to_owned());
+    }
+    Why {
+        subject: device.id.as_str().to_owned(),
+        state: Some(device.state),
+        step: device.step,
+        code,
+        cause,
+        evidence,
+        advice,
+    }
+}
+
+fn cause(file: &DeviceFile, now: UnixTime) -> (String, String, Vec<String>) {
+    let device = &file.device;
+    let said = |code: Code| {
+        let reason = device
+            .reason
+            .as_deref()
+            .map(|reason| format!(" ({reason})"));
+        let text = code.message().trim_end_matches('.');
+        let cause = format!("{text}{}.", reason.unwrap_or_default());
+        (
+            code.as_str().to_owned(),
+            cause,
+            vec![code.hint().to_owned()],
+        )
+    };
+    match device.state {
+        DeviceState::Quarantined => return said(Code::DeviceQuarantined),
+        DeviceState::Revoked => return said(Code::DeviceRevoked),
+        DeviceState::Decommissioned => return said(Code::DeviceDecommissioned),
+        DeviceState::Held => {
+            let keys: Vec<_> = file.waiting.iter().map(|(key, _)| short(*key)).collect();
+            let (code, cause, _) = said(Code::ApprovalPending);
+            let advice = format!(
+                "`imprint device approve {}` (key {})",
+                device.id,
+                keys.join(", ")
+            );
+            return (code, cause, vec![advice]);
+        }
+        DeviceState::Pending | DeviceState::Active => {}
+    }
+    let newest = file.certificates.first();
+    // A refusal after the last thing that went well is what keeps the device where it is.
+    let last_good = newest.map(|c| c.verified_at.or(c.settled_at).unwrap_or(c.intended_at));
+    let trouble = file
+        .refusals
+        .first()
+        .filter(|refusal| last_good.is_none_or(|good| refusal.at >= good));
+    if let Some(refusal) = trouble {
+        return (
+            refusal.code.clone(),
+            cause_of(refusal),
+            advice_of(&refusal.code),
+        );
+    }
+    let Some(newest) = newest else {
+        let cause = "It has a name and no certificate: its last one was taken away, or none was \
+                     signed."
+            .to_owned();
+        return (
+            "no-certificate".into(),
+            cause,
+            vec![Code::TokenUnknown.hint().to_owned()],
+        );
+    };
+    match newest.state {
+        CertificateState::Active if now > newest.not_after => {
+            said_certificate(Code::CertificateExpired)
+        }
+        CertificateState::Active => {
+            let until = format!(
+                "Its certificate is in use and valid until {}.",
+                newest.not_after
+            );
+            ("provisioned".into(), until, Vec::new())
+        }
+        CertificateState::Issued => (
+            "not-verified".into(),
+            "Its certificate was issued, and it has not come back with it yet.".into(),
+            vec![
+                "Wait: the device asks again by itself and gets the same certificate.".into(),
+                format!(
+                    "If it lost its key: `imprint device release {}`.",
+                    device.id
+                ),
+            ],
+        ),
+        CertificateState::Intended => (
+            "not-signed".into(),
+            "Its certificate was written down and not signed; its next request completes it."
+                .into(),
+            vec!["Wait; if the device never comes, look at the signer.".into()],
+        ),
+        CertificateState::Revoked | CertificateState::Void => {
+            said_certificate(Code::CertificateRevoked)
+        }
+        CertificateState::Superseded => said_certificate(Code::CertificateSuperseded),
+    }
+}
+
+fn said_certificate(code: Code) -> (String, String, Vec<String>) {
+    (
+        code.as_str().to_owned(),
+        code.message().to_owned(),
+        vec![code.hint().to_owned()],
+    )
+}
+
+fn cause_of(refusal: &RefusalSample) -> String {
+    match Code::from_word(&refusal.code) {
+        Some(code) => code.message().to_owned(),
+        None => refusal.code.clone(),
+    }
+}
+
+fn advice_of(code: &str) -> Vec<String> {
+    Code::from_word(code)
+        .map(|code| code.hint().to_owned())
+        .into_iter()
+        .collect()
+}
+
+fn evidence_of(refusal: &RefusalSample) -> String {
+    let times = match refusal.count {
+        0 | 1 => String::new(),
+        count => format!(" ({count} times)"),
+    };
+    let detail = match refusal.detail.as_str() {
+        "" => String::new(),
+        detail => format!(": {detail}"),
+    };
+    let RefusalSample {
+        at,
+        code,
+        step,
+        address,
+        ..
+    } = refusal;
+    format!("{at}: refused {code} at {step}{times}, from {address}{detail}")
+}
+
+fn certificate_line(certificate: &CertificateRecord) -> String {
+    let CertificateRecord {
+        serial,
+        state,
+        origin,
+        intended_at,
+        ..
+    } = certificate;
+    let mut line = format!("{intended_at}: certificate {serial} {origin}, now {state}");
+    if let Some(at) = certificate.verified_at {
+        line.push_str(&format!(", first used {at}"));
+    }
+    if let Some((at, reason)) = certificate.revoked {
+        line.push_str(&format!(", revoked {at} ({reason})"));
+    }
+    line
+}
+
+fn short(key: KeyFingerprint) -> String {
+    key.to_string().chars().take(16).collect()
+}
