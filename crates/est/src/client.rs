@@ -113,12 +113,7 @@ impl Answer {
             (404, Operation::CsrAttrs) if header(RefusalNote::HEADER).is_none() => {
                 Ok(Self::NoCsrAttrs)
             }
-            (400..600, _) => Ok(Self::Refused(Refusal {
-                status,
-                note: header(RefusalNote::HEADER).and_then(RefusalNote::parse),
-                retry_after: seconds(header("Retry-After")),
-                text: printable(body),
-            })),
+            (400..600, _) => Ok(Self::Refused(Refusal::read(status, header, body))),
             _ => Err(ReplyError::Status { status }),
         }
     }
@@ -138,6 +133,17 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// Reads a reply that is known to be a refusal, also to a question outside EST.
+    #[must_use]
+    pub fn read<'a>(status: u16, header: impl Fn(&str) -> Option<&'a str>, body: &[u8]) -> Self {
+        Self {
+            status,
+            note: header(RefusalNote::HEADER).and_then(RefusalNote::parse),
+            retry_after: seconds(header("Retry-After")),
+            text: printable(body),
+        }
+    }
+
     /// When to ask again, by the note or else by `Retry-After`. `None` when nobody said: the
     /// status alone may come from a proxy on the way, so it never means "give up".
     #[must_use]
