@@ -1,0 +1,232 @@
+//! The device at work: write down, then act, then tell what happened, over and over.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use imprint_device::file::FileJournal;
+use imprint_device::{Action, Device, Event, Quarantine, Record};
+use imprint_identity::UnixTime;
+use tokio::time::{Instant, sleep};
+
+use crate::calls::Server;
+use crate::error::AgentError;
+use crate::keystore::{FileKeys, KeyStore};
+use crate::observe::{Moment, Observer, Strike};
+use crate::perform::Hand;
+use crate::settings::{Settings, Surroundings};
+use crate::store::{Lock, Setup, StateDir};
+use crate::trust::Time;
+
+/// A device, from its state directory to its connection. Whatever is in memory can be lost at any
+/// instant: a new agent on the same directory goes on where this one stood.
+pub struct Agent {
+    pub(crate) settings: Settings,
+    surroundings: Surroundings,
+    pub(crate) server: Server,
+    pub(crate) store: StateDir,
+    pub(crate) keys: Arc<dyn KeyStore>,
+    device: Device<FileJournal>,
+    pub(crate) hand: Hand,
+    told: Option<(UnixTime, Instant)>,
+    pub(crate) observer: Box<dyn Observer>,
+    other_hardware: bool,
+    _lock: Lock,
+}
+
+/// How a way ended.
+#[derive(Debug)]
+pub enum End {
+    /// PROVISIONED, and nothing left to do.
+    Member(Box<Agent>),
+    /// QUARANTINE.
+    Quarantined(Quarantine, Box<Agent>),
+    /// A factory reset is done; the device is blank.
+    Blank,
+    /// The observer cut the power. What was in memory is gone.
+    PowerCut,
+}
+
+impl Agent {
+    /// Opens the state directory, with private keys in files.
+    pub fn open(
+        settings: Settings,
+        surroundings: Surroundings,
+        observer: Box<dyn Observer>,
+    ) -> Result<Self, AgentError> {
+        let store = StateDir::open(&settings.state)?;
+        let keys = FileKeys::open(&store.keys_path(), settings.key)?;
+        Self::with_keys(settings, surroundings, observer, Arc::new(keys))
+    }
+
+    /// The same with another key store.
+    pub fn with_keys(
+        settings: Settings,
+        surroundings: Surroundings,
+        observer: Box<dyn Observer>,
+        keys: Arc<dyn KeyStore>,
+    ) -> Result<Self, AgentError> {
+        let store = StateDir::open(&settings.state)?;
+        let lock = store.lock()?;
+        let journal = FileJournal::new(store.path());
+        let device = Device::wake(journal, settings.patience).map_err(AgentError::Journal)?;
+        let server = Server {
+            endpoint: settings.server.clone(),
+            roots: Arc::clone(&settings.roots),
+            product: settings.product.clone(),
+            timeouts: settings.timeouts,
+            suites: settings.suites,
+            trips: Arc::new(AtomicU32::new(0)),
+        };
+        let mut agent = Self {
+            settings,
+            surroundings,
+            server,
+            store,
+            keys,
+            device,
+            hand: Hand::default(),
+            told: None,
+            observer,
+            other_hardware: false,
+            _lock: lock,
+        };
+        agent.keep_what_was_given()?;
+        Ok(agent)
+    }
+
+    /// Goes on from where the journal stands until there is nothing to do, beginning with `first`:
+    /// [`Event::PowerOn`], or what an operator wants.
+    pub async fn join(mut self, first: Event) -> Result<End, AgentError> {
+        let first = if self.other_hardware {
+            Event::HardwareMismatch
+        } else {
+            first
+        };
+        if self.run(first).await? == Ran::PowerCut {
+            return Ok(End::PowerCut);
+        }
+        Ok(
+            match (self.record().quarantine, self.record().credential()) {
+                (Some(reason), _) => End::Quarantined(reason, Box::new(self)),
+                (None, Some(_)) => End::Member(Box::new(self)),
+                (None, None) => End::Blank,
+            },
+        )
+    }
+
+    /// Where the device stands.
+    pub fn record(&self) -> &Record {
+        self.device.record()
+    }
+
+    /// HTTPS round trips since [`Self::open`].
+    pub fn trips(&self) -> u32 {
+        self.server.trips()
+    }
+
+    /// The state directory.
+    pub fn store(&self) -> &StateDir {
+        &self.store
+    }
+
+    /// Drives the machine until it rests.
+    pub(crate) async fn run(&mut self, first: Event) -> Result<Ran, AgentError> {
+        let mut event = first;
+        loop {
+            let chance = (self.surroundings.chance)();
+            let before = self.record().quarantine;
+            let action = self
+                .device
+                .tell(&event, chance)
+                .map_err(AgentError::Journal)?;
+            self.observer.step(self.device.record(), &event, &action);
+            if self.strike(Moment::Journaled(&action)) == Strike::PowerCut {
+                return Ok(Ran::PowerCut);
+            }
+            self.report_trouble(&event, before).await;
+            let done = match action {
+                Action::Rest => return Ok(Ran::ToRest),
+                Action::Wait { ms } => {
+                    self.wait(ms).await;
+                    Ok(Event::Waited)
+                }
+                action => self.perform(&action).await,
+            };
+            let Ok(happened) = done else {
+                return Ok(Ran::PowerCut);
+            };
+            if self.strike(Moment::Performed(&action)) == Strike::PowerCut {
+                return Ok(Ran::PowerCut);
+            }
+            event = happened;
+        }
+    }
+
+    pub(crate) fn strike(&mut self, moment: Moment<'_>) -> Strike {
+        self.observer.strike(self.device.record(), moment)
+    }
+
+    /// A connection does not outlive a wait: nobody would see it die.
+    async fn wait(&mut self, ms: u32) {
+        self.hand.hang_up();
+        let wait = Duration::from_millis(ms.into());
+        sleep(wait / self.settings.wait_divisor.max(1)).await;
+    }
+
+    /// What is known of the time.
+    pub(crate) fn time(&self) -> Time {
+        let floor = self.floor();
+        let clock = (self.surroundings.clock)().filter(|now| *now >= floor);
+        let told = self
+            .told
+            .map(|(at, when)| at.plus(i64::try_from(when.elapsed().as_secs()).unwrap_or(i64::MAX)));
+        clock.or(told).map_or(Time::AtLeast(floor), Time::Known)
+    }
+
+    /// The server has told the time, under the pinned root.
+    pub(crate) fn was_told(&mut self, at: UnixTime) {
+        if at >= self.floor() {
+            self.told = Some((at, Instant::now()));
+        }
+    }
+
+    fn floor(&self) -> UnixTime {
+        self.record().time_floor(self.settings.patience.built)
+    }
+
+    /// The first start writes down which hardware this is, and the token, before anything leaves.
+    fn keep_what_was_given(&mut self) -> Result<(), AgentError> {
+        let setup = Setup {
+            hardware: self.settings.hardware.to_string(),
+            product: self.settings.product.clone(),
+            server: self.settings.server.to_string(),
+        };
+        match self.store.setup()? {
+            Some(known) if known.hardware != setup.hardware => self.other_hardware = true,
+            _ => self.store.keep_setup(&setup)?,
+        }
+        // A member has no use for a token, and would never delete it.
+        if let Some(token) = self.settings.token.take()
+            && self.record().credential().is_none()
+        {
+            self.store.keep_token(&token)?;
+        }
+        Ok(())
+    }
+}
+
+/// How far [`Agent::run`] came.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ran {
+    ToRest,
+    PowerCut,
+}
+
+impl std::fmt::Debug for Agent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Agent")
+            .field("record", self.record())
+            .finish_non_exhaustive()
+    }
+}
