@@ -1,4 +1,5 @@
 //! Key directories as an operator meets them: made, opened, mistreated.
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail like the test")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -231,16 +232,16 @@ fn a_renamed_swapped_cut_or_altered_key_does_not_open() {
     type Harm = fn(&Path);
     let harms: [(&str, Harm); 6] = [
         ("renamed", |dir| {
-            fs::rename(dir.join("root.key"), dir.join("other.key")).unwrap()
+            fs::rename(dir.join("root.key"), dir.join("other.key")).unwrap();
         }),
         ("swapped", |dir| {
             fs::copy(dir.join("root.key"), dir.join("issuing.key")).unwrap();
         }),
         ("emptied", |dir| {
-            fs::write(dir.join("issuing.key"), "").unwrap()
+            fs::write(dir.join("issuing.key"), "").unwrap();
         }),
         ("not text", |dir| {
-            fs::write(dir.join("issuing.key"), [0xff; 300]).unwrap()
+            fs::write(dir.join("issuing.key"), [0xff; 300]).unwrap();
         }),
         ("cut", |dir| {
             let text = fs::read(dir.join("issuing.key")).unwrap();
