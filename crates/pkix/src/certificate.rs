@@ -22,7 +22,7 @@ use extension::Extensions;
 pub(crate) use extension::{
     authority_key_id, authority_key_id_der, extension_der, read_all as read_extensions,
 };
-pub use lint::{LintError, announced_algorithm, lint};
+pub use lint::{LintError, announced_algorithm, is_dns_name, is_http_url, is_url, lint};
 pub use profile::{Authority, Leaf, Server};
 
 /// The most octets that a certificate may have to be read.

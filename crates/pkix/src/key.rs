@@ -12,7 +12,9 @@ mod weak_rsa;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::asn1::{Element, Elements, Malformed, tag};
+use crate::asn1::{
+    Element, Elements, Malformed, oid as write_oid, primitive, sequence, tag, whole_bits,
+};
 use crate::oid;
 
 /// A public key of a supported kind, read from its SubjectPublicKeyInfo (RFC 5280 section 4.1).
@@ -121,6 +123,25 @@ impl fmt::Debug for PublicKey {
             .try_for_each(|octet| write!(f, "{octet:02x}"))?;
         f.write_str(")")
     }
+}
+
+/// Writes the SubjectPublicKeyInfo of a key from its bare bits, for keys that come from a chip:
+/// `04 || X || Y`, 32 octets of Ed25519, or an RSAPublicKey in DER. The bits are not checked.
+#[must_use]
+pub fn spki_der(algorithm: KeyAlgorithm, key_bits: &[u8]) -> Vec<u8> {
+    let algorithm = match algorithm {
+        KeyAlgorithm::P256 => {
+            sequence(&[&write_oid(oid::EC_PUBLIC_KEY), &write_oid(oid::SECP256R1)])
+        }
+        KeyAlgorithm::P384 => {
+            sequence(&[&write_oid(oid::EC_PUBLIC_KEY), &write_oid(oid::SECP384R1)])
+        }
+        KeyAlgorithm::Ed25519 => sequence(&[&write_oid(oid::ED25519)]),
+        KeyAlgorithm::Rsa { .. } => {
+            sequence(&[&write_oid(oid::RSA_ENCRYPTION), &primitive(tag::NULL, &[])])
+        }
+    };
+    sequence(&[&algorithm, &whole_bits(key_bits)])
 }
 
 /// RFC 5480 section 2.1.1: a named curve, and an uncompressed point.

@@ -121,7 +121,7 @@ impl SignatureAlgorithm {
         .find_map(|(known, name)| (known.as_bytes() == algorithm).then_some(name)))
     }
 
-    const fn is_pss(self) -> bool {
+    pub(crate) const fn is_pss(self) -> bool {
         matches!(
             self,
             Self::RsaPssSha256 | Self::RsaPssSha384 | Self::RsaPssSha512

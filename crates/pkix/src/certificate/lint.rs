@@ -6,6 +6,8 @@
 
 mod names;
 
+pub use names::{is_dns_name, is_http_url, is_url};
+
 use der::{Decode, Encode};
 use x509_cert::TbsCertificate;
 use x509_cert::certificate::Version;
@@ -75,7 +77,7 @@ fn signature(tbs: &TbsCertificate) -> Result<(), LintError> {
         .map_err(|_| LintError::Unreadable)?;
     let known = SignatureAlgorithm::ALL
         .into_iter()
-        .any(|known| known.to_der() == announced);
+        .any(|known| !known.is_pss() && known.to_der() == announced);
     if known {
         Ok(())
     } else {
@@ -135,11 +137,12 @@ fn extensions(tbs: &TbsCertificate) -> Result<(), LintError> {
     let authority = is_authority(tbs)?;
     key_usage(tbs, authority)?;
     extended_key_usage(tbs, authority)?;
-    if let Some(SubjectAltName(names)) = find(tbs, LintError::SubjectAltName)? {
-        names::subject(&names)?;
-    } else if is_server(tbs)? {
-        // A server without a name is one that no client can trust.
-        return Err(LintError::SubjectAltName);
+    match (find(tbs, LintError::SubjectAltName)?, is_server(tbs)?) {
+        (Some(SubjectAltName(names)), true) => names::of_server(&names)?,
+        (Some(SubjectAltName(names)), false) if !authority => names::of_device(&names)?,
+        (None, false) => {}
+        // A server without a name is one that no client can trust; an authority has only its own.
+        _ => return Err(LintError::SubjectAltName),
     }
     if let Some(CrlDistributionPoints(points)) = find(tbs, LintError::CrlUrl)? {
         names::crl_points(&points)?;
@@ -252,7 +255,8 @@ pub enum LintError {
     /// Not positive, under 64 bits, or over 20 octets.
     #[error("the serial number is not positive, too short or too long")]
     Serial,
-    /// Announces a signature algorithm that we don't make.
+    /// Announces a signature algorithm that we don't make. RSA-PSS is one: requests may use it, but
+    /// few relying parties check it and `pkilint` can't.
     #[error("the signature algorithm is not supported")]
     SignatureAlgorithm,
     /// It ends before it begins.
@@ -294,13 +298,22 @@ pub enum LintError {
     /// Missing, or not exactly what its kind of certificate may do.
     #[error("the extended key usage is missing or wrong")]
     ExtendedKeyUsage,
-    /// Empty, repeated, of an unexpected kind, or not a name of its kind.
-    #[error("the subject alternative names are wrong")]
+    /// Missing on a server, empty, repeated, or of a kind that the certificate may not have.
+    #[error("the subject alternative names are missing, repeated or of the wrong kind")]
     SubjectAltName,
-    /// Not one http URL.
-    #[error("the CRL distribution point is not one http URL")]
+    /// Not an [`is_url`].
+    #[error("a URI in the names is not an http or https URL with a full host name or address")]
+    Uri,
+    /// On a device, not an [`is_dns_name`].
+    #[error("a DNS name in the names is not a full host name")]
+    DnsName,
+    /// An otherName that is not a well-formed hardwareModuleName.
+    #[error("the hardware module name is not well formed")]
+    HardwareModule,
+    /// Not one [`is_http_url`].
+    #[error("the CRL's place is not one http URL with a full host name or address")]
     CrlUrl,
-    /// Not one http URL.
-    #[error("the issuer's address is not one http URL")]
+    /// Not one [`is_http_url`].
+    #[error("the issuer's place is not one http URL with a full host name or address")]
     IssuerUrl,
 }

@@ -13,7 +13,7 @@ pub(super) fn has_small_order(key: &[u8; 32]) -> bool {
     SMALL_ORDER_Y.contains(&y)
 }
 
-const SMALL_ORDER_Y: [[u8; 32]; 7] = [
+pub(super) const SMALL_ORDER_Y: [[u8; 32]; 7] = [
     // 0: order 4
     [0; 32],
     // 1: order 1
