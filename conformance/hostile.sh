@@ -3,7 +3,7 @@
 # answers 503. A client that only repeats its question ends with one certificate.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
-needs curl openssl
+needs curl openssl jq
 
 DEVICES=30
 init

@@ -60,7 +60,8 @@ fn main() -> ExitCode {
         }
     };
     let done = match Arguments::parse().command {
-        Command::Test(options) => test::run(&workshop, &options),
+        // It reports what it skipped as its last words.
+        Command::Test(options) => return ended(test::run(&workshop, &options)),
         Command::Setup => setup::run(&workshop),
         Command::Arrows => arrows::run(&workshop),
         Command::Readme => readme::run(&workshop),
@@ -70,6 +71,11 @@ fn main() -> ExitCode {
         Command::Planted => planted::run(&workshop),
         Command::Deny => deny::run(&workshop),
     };
+    workshop.report_skipped();
+    ended(done)
+}
+
+fn ended(done: anyhow::Result<()>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -6,7 +6,7 @@
 use std::fs;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::shell::{Workshop, run as run_command, succeeds};
 use crate::tools::{DEBIAN, PKILINT, Tool};
@@ -15,11 +15,17 @@ use crate::tools::{DEBIAN, PKILINT, Tool};
 pub(crate) fn run(workshop: &Workshop) -> Result<()> {
     debian(workshop);
     python(workshop)?;
-    for tool in DEBIAN
-        .iter()
-        .chain([&PKILINT])
-        .filter(|tool| !tool.is_present(workshop))
-    {
+    let tools = DEBIAN.iter().chain([&PKILINT]);
+    let missing: Vec<&Tool> = tools.filter(|tool| !tool.is_present(workshop)).collect();
+    if missing.is_empty() {
+        println!("setup: every tool is there");
+    }
+    if workshop.strict && !missing.is_empty() {
+        let names: Vec<&str> = missing.iter().map(|tool| tool.name).collect();
+        let names = names.join(", ");
+        bail!("not installed: {names}; CI and IMPRINT_REQUIRE_TOOLS allow no skipping");
+    }
+    for tool in missing {
         workshop.skip(tool.checks, &format!("{} is not installed", tool.name))?;
     }
     Ok(())

@@ -86,13 +86,17 @@ impl Workshop {
     pub(crate) fn report_skipped(&self) {
         let skipped = self.skipped.borrow();
         if skipped.is_empty() {
-            println!("Skipped: nothing.");
             return;
         }
         println!("Skipped, so not known to work:");
         for line in skipped.iter() {
             println!("  - {line}");
         }
+    }
+
+    /// Whether anything did not run.
+    pub(crate) fn has_skipped(&self) -> bool {
+        !self.skipped.borrow().is_empty()
     }
 
     #[expect(
