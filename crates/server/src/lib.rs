@@ -1,1 +1,33 @@
 //! Listeners: TLS, HTTP, the admin API; it introduces doors to the road.
+//!
+//! ```text
+//! https ─ listener ─ tls ─┬─ est     RFC 7030, onto the road
+//!                         └─ device  /v1/time, /v1/profile, /v1/verify, /v1/report
+//! http  ─ listener ─────── http     CA certificates and revocation lists, nothing else
+//! admin ─ listener ─ tls ── admin    the operator's interface, /healthz, /readyz
+//! ```
+//!
+//! TLS proves that a device holds its key and decides nothing else: every refusal is a sentence
+//! over HTTP and not an alert. The clock and chance are closures that the binary brings.
+
+pub mod admin;
+mod config;
+mod device;
+mod devices;
+mod est;
+mod hostile;
+mod http;
+mod limits;
+mod listener;
+mod network;
+mod reply;
+mod serve;
+mod tls;
+mod world;
+
+pub use config::{Config, Identity};
+pub use limits::Limits;
+pub use listener::Peer;
+pub use network::{Network, NetworkError};
+pub use serve::{Addresses, Running, Server, StartError};
+pub use world::{Chance, Clock, World};

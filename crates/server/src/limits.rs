@@ -1,0 +1,122 @@
+//! Bounds on what one connection and all of them together may cost, with their reasons.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use imprint_identity::UnixTime;
+
+/// The bounds of a running server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once on each listener; more wait in the kernel's queue. A connection takes some 40 KiB.
+    pub connections: usize,
+    /// Requests on the road at once; more are told `busy`. A request waits for one or two durable
+    /// commits, so this many make large commit groups and a wait of seconds at the worst.
+    pub requests_in_flight: usize,
+    /// Time for a TLS handshake: three round trips on a bad mobile link.
+    pub handshake: Duration,
+    /// Time for a request's headers to arrive, and how long a connection may idle.
+    pub headers: Duration,
+    /// Time for the whole of a body to arrive, however it trickles.
+    pub body: Duration,
+    /// How old a connection may grow. A device that stays is asked to come again; what it proved at
+    /// its handshake should not serve for days.
+    pub connection_age: Duration,
+    /// At the end, time for requests that are under way.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 8_192,
+            requests_in_flight: 1_024,
+            handshake: Duration::from_secs(5),
+            headers: Duration::from_secs(10),
+            body: Duration::from_secs(15),
+            connection_age: Duration::from_mins(10),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The longest body that is taken in. It is RFC 7030's largest, see [`imprint_est::MAX_BODY`].
+pub(crate) const BODY: usize = imprint_est::MAX_BODY;
+
+/// How much of a body that is too long is read and thrown away, so that a client that is still
+/// writing gets to read its 413 and not a reset.
+pub(crate) const BODY_DISCARDED: usize = 1024 * 1024;
+
+/// The longest header block of a request: names, a token and a proxy's additions fit many times.
+/// hyper wants 8 KiB at least.
+pub(crate) const HEADER_BYTES: usize = 16 * 1024;
+
+/// The longest device report.
+pub(crate) const REPORT: usize = 1024;
+
+/// How often each device may report: [`REPORTS_A_MINUTE`].
+#[derive(Debug, Default)]
+pub(crate) struct ReportRate {
+    windows: HashMap<String, (UnixTime, u32)>,
+}
+
+impl ReportRate {
+    /// Counts a report of `subject`, or tells in how many seconds the next one is welcome.
+    pub(crate) fn check(&mut self, subject: &str, now: UnixTime) -> Result<(), u32> {
+        if self.windows.len() >= REPORTERS && !self.windows.contains_key(subject) {
+            self.windows.retain(|_, (since, _)| is_open(*since, now));
+            if self.windows.len() >= REPORTERS {
+                // All of them have proven who they are; forgetting is better than growing.
+                self.windows.clear();
+            }
+        }
+        let window = self.windows.entry(subject.to_owned()).or_insert((now, 0));
+        if !is_open(window.0, now) {
+            *window = (now, 0);
+        }
+        if window.1 >= REPORTS_A_MINUTE {
+            return Err(u32::try_from(60 - now.since(window.0))
+                .unwrap_or(60)
+                .clamp(1, 60));
+        }
+        window.1 += 1;
+        Ok(())
+    }
+}
+
+fn is_open(since: UnixTime, now: UnixTime) -> bool {
+    (0..60).contains(&now.since(since))
+}
+
+/// A device that fails at every attempt reports less often than this.
+const REPORTS_A_MINUTE: u32 = 12;
+/// Some 100 bytes each.
+const REPORTERS: usize = 65_536;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_reports_too_often_waits_and_others_do_not() {
+        let mut rate = ReportRate::default();
+        let start = UnixTime(1_795_534_500);
+        for _ in 0..REPORTS_A_MINUTE {
+            assert_eq!(rate.check("a", start), Ok(()));
+        }
+        assert_eq!(rate.check("a", start.plus(20)), Err(40));
+        assert_eq!(rate.check("b", start.plus(20)), Ok(()));
+        assert_eq!(rate.check("a", start.plus(60)), Ok(()));
+        // A clock that was set back does not lock anybody out.
+        assert_eq!(rate.check("b", start.plus(-1_000)), Ok(()));
+    }
+
+    #[test]
+    fn the_memory_of_reporters_is_bounded() {
+        let mut rate = ReportRate::default();
+        for number in 0..=REPORTERS * 2 {
+            assert_eq!(rate.check(&number.to_string(), UnixTime(0)), Ok(()));
+        }
+        assert!(rate.windows.len() <= REPORTERS);
+    }
+}

@@ -1,0 +1,204 @@
+//! One listening socket: connections come in, each with its own task, bounds and peer.
+
+use std::error::Error;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use imprint_attest::PeerCertificate;
+use imprint_pkix::certificate::Certificate;
+use imprint_registrar::enroll::Channel;
+use rustls::{ProtocolVersion, ServerConnection};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::timeout;
+use tracing::{Instrument, Span};
+
+use crate::limits::{HEADER_BYTES, Limits};
+use crate::reply::Torn;
+use crate::tls::Tls;
+
+/// What answers the requests of one listener.
+pub(crate) trait Door: Send + Sync + 'static {
+    /// What it answers with.
+    type Body: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
+
+    /// Answers one request; an error breaks the connection off.
+    fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: &Peer,
+    ) -> impl Future<Output = Result<Response<Self::Body>, Torn>> + Send;
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone)]
+pub struct Peer {
+    /// Its address: the TCP peer's at the listener, the client's (behind trusted proxies) in the
+    /// requests that the admin API sees.
+    pub address: IpAddr,
+    /// The certificate that it showed, with proof that it holds the key and of nothing else.
+    pub certificate: Option<PeerCertificate>,
+    /// What a channel binding of this connection looks like.
+    pub(crate) channel: Channel,
+}
+
+/// A socket that listens.
+pub(crate) struct Listener {
+    pub(crate) socket: TcpListener,
+    /// `None`: in the clear.
+    pub(crate) tls: Option<Tls>,
+    pub(crate) limits: Limits,
+    pub(crate) lifetime: Lifetime,
+    /// Around every log line of this listener.
+    pub(crate) span: Span,
+}
+
+/// How the end is announced, and how it is known to be complete.
+#[derive(Clone)]
+pub(crate) struct Lifetime {
+    /// Becomes true when the server stops.
+    pub(crate) stop: watch::Receiver<bool>,
+    /// Dropped by each task at its end.
+    pub(crate) alive: mpsc::Sender<()>,
+}
+
+/// Binds `address`. The queue is long enough for a factory that switches its line on.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+impl Listener {
+    /// Takes connections until the server stops.
+    pub(crate) async fn run<D: Door>(self, door: Arc<D>) {
+        let listener = Arc::new(self);
+        let free = Arc::new(Semaphore::new(listener.limits.connections));
+        let mut stop = listener.lifetime.stop.clone();
+        loop {
+            let next = async {
+                // A place first: whom we can't serve waits in the kernel's queue.
+                let place = Arc::clone(&free).acquire_owned().await;
+                (listener.socket.accept().await, place)
+            };
+            let (accepted, place) = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
+                next = next => next,
+            };
+            let (tcp, address) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of file descriptors, most likely: closing connections makes room.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(AFTER_FAILED_ACCEPT).await;
+                    continue;
+                }
+            };
+            let (door, own) = (Arc::clone(&door), Arc::clone(&listener));
+            let span = listener.span.clone();
+            let connection = async move {
+                own.connection(tcp, address.ip(), &*door).await;
+                drop(place);
+            };
+            tokio::spawn(connection.instrument(span));
+        }
+    }
+
+    async fn connection<D: Door>(&self, tcp: TcpStream, address: IpAddr, door: &D) {
+        let lifetime = self.lifetime.clone();
+        let address = address.to_canonical();
+        // Replies are one write each; waiting to fill a packet would only cost time.
+        let _ = tcp.set_nodelay(true);
+        let Some(tls) = &self.tls else {
+            let peer = Peer {
+                address,
+                certificate: None,
+                channel: Channel::Tls12,
+            };
+            return self.serve(tcp, &peer, door, lifetime).await;
+        };
+        match timeout(self.limits.handshake, tls.accept(tcp)).await {
+            Ok(Ok(stream)) => match Peer::of(address, stream.get_ref().1) {
+                Ok(peer) => self.serve(stream, &peer, door, lifetime).await,
+                Err(error) => tracing::debug!(%address, %error, "no exporter"),
+            },
+            Ok(Err(error)) => tracing::debug!(%address, %error, "handshake failed"),
+            Err(_) => tracing::debug!(%address, "handshake too slow"),
+        }
+    }
+
+    async fn serve<D: Door>(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        peer: &Peer,
+        door: &D,
+        mut lifetime: Lifetime,
+    ) {
+        let service = service_fn(|request| door.answer(request, peer));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            // Covers an idle connection as well; without it a peer that says nothing stays for ever.
+            .header_read_timeout(self.limits.headers)
+            .max_buf_size(HEADER_BYTES)
+            // Clients exist that look for `Content-Length` as it is spelled in the RFC.
+            .title_case_headers(true)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection);
+        let mut outcome = tokio::select! {
+            outcome = connection.as_mut() => Some(outcome),
+            () = tokio::time::sleep(self.limits.connection_age) => None,
+            _ = lifetime.stop.wait_for(|stop| *stop) => None,
+        };
+        if outcome.is_none() {
+            // The request that is under way gets its reply, and nothing follows it.
+            connection.as_mut().graceful_shutdown();
+            outcome = timeout(self.limits.drain, connection).await.ok();
+        }
+        if let Some(Err(error)) = outcome {
+            tracing::debug!(address = %peer.address, %error, "connection ended");
+        }
+    }
+}
+
+impl Peer {
+    fn of(address: IpAddr, tls: &ServerConnection) -> Result<Self, rustls::Error> {
+        let shown = tls.peer_certificates().and_then(<[_]>::first);
+        let certificate = shown.map(|der| PeerCertificate {
+            der: der.to_vec(),
+            parsed: Certificate::parse(der).ok(),
+        });
+        let channel = match tls.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => {
+                let exporter = [0; 32];
+                let exporter = tls.export_keying_material(exporter, CHANNEL_BINDING, None)?;
+                Channel::Tls13 { exporter }
+            }
+            _ => Channel::Tls12,
+        };
+        Ok(Self {
+            address,
+            certificate,
+            channel,
+        })
+    }
+}
+
+/// RFC 9266 section 4.2. TLS 1.3 makes no difference between no context and an empty one.
+const CHANNEL_BINDING: &[u8] = b"EXPORTER-Channel-Binding";
+const BACKLOG: u32 = 4_096;
+const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);

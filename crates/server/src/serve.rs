@@ -1,0 +1,324 @@
+//! The whole server: it binds, serves, keeps house, and comes to an end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use imprint_pkix::certs_only;
+use imprint_registrar::crl::CrlError;
+use imprint_registrar::{Ledger, Registrar, Signer};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tower::ServiceExt as _;
+use tracing::{Instrument, Span};
+
+use crate::admin;
+use crate::config::{Config, Identity};
+use crate::devices::Devices;
+use crate::hostile::Hostile;
+use crate::http::Shelf;
+use crate::limits::ReportRate;
+use crate::listener::{Door, Lifetime, Listener, Peer, bind};
+use crate::network::{self, Network};
+use crate::reply::Torn;
+use crate::tls::{Clients, Shown, Tls};
+use crate::world::World;
+
+/// The server.
+#[derive(Debug, Clone, Copy)]
+pub struct Server;
+
+/// A server that runs until it is told to stop. Dropping it stops it without waiting.
+pub struct Running {
+    addresses: Addresses,
+    shown: Arc<Shown>,
+    stop: watch::Sender<bool>,
+    ended: mpsc::Receiver<()>,
+    drain: Duration,
+}
+
+/// Where the server listens, with the ports that were given to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Addresses {
+    /// Devices.
+    pub https: Option<SocketAddr>,
+    /// Certificates and revocation lists.
+    pub http: Option<SocketAddr>,
+    /// Operators.
+    pub admin: Option<SocketAddr>,
+}
+
+impl Server {
+    /// Starts to listen, and answers when every listener does and the revocation lists are out.
+    pub async fn start<L: Ledger, S: Signer>(
+        config: Config,
+        registrar: Arc<Registrar<L, S>>,
+        world: World,
+    ) -> Result<Running, StartError> {
+        // 1. What can be wrong in what we were told.
+        let shown = Arc::new(Shown::new(&config.identity)?);
+        let for_devices = Tls::new(&shown, Clients::MayShow)?;
+        let for_operators = Tls::new(&shown, Clients::Anonymous)?;
+        let (https, https_address) = listen("https", config.https)?;
+        let (http, http_address) = listen("http", config.http)?;
+        let (admin, admin_address) = listen("admin", config.admin)?;
+
+        // 2. What relying parties expect to find from the first moment.
+        let shelf = Arc::new(Shelf::new(registrar.authorities()));
+        shelf.publish(&registrar.crl_renew(world.now(), false).await?);
+
+        // 3. The tasks.
+        let (stop, stopped) = watch::channel(false);
+        let (alive, ended) = mpsc::channel(1);
+        let lifetime = Lifetime {
+            stop: stopped,
+            alive,
+        };
+        let span = match &config.hostile {
+            Some(_) => tracing::error_span!("hostile"),
+            None => Span::none(),
+        };
+        let listener = |socket, tls| Listener {
+            socket,
+            tls,
+            limits: config.limits.clone(),
+            lifetime: lifetime.clone(),
+            span: span.clone(),
+        };
+        let run = Run { span: &span };
+        if let Some(socket) = http {
+            run.door(listener(socket, None), Arc::clone(&shelf));
+        }
+        if let Some(socket) = admin {
+            let door = Operators::new(&registrar, &world, &config);
+            run.door(listener(socket, Some(for_operators)), Arc::new(door));
+        }
+        if let Some(socket) = https {
+            let authorities = registrar.authorities();
+            let door = Devices {
+                registrar: Arc::clone(&registrar),
+                world: world.clone(),
+                ca_certs: certs_only::encode(&authorities.ca_certs()),
+                trusted_proxies: config.trusted_proxies.clone(),
+                body_timeout: config.limits.body,
+                in_flight: Semaphore::new(config.limits.requests_in_flight),
+                report_rate: Mutex::new(ReportRate::default()),
+                hostile: config.hostile.clone().map(|chance| Hostile { chance }),
+            };
+            run.door(listener(socket, Some(for_devices)), Arc::new(door));
+        }
+        let house = keep_house(registrar, world, shelf, lifetime);
+        tokio::spawn(house.instrument(span.clone()));
+        if config.hostile.is_some() {
+            let _in = span.enter();
+            tracing::warn!("hostile: replies will be lost, repeated and delayed on purpose");
+        }
+        let addresses = Addresses {
+            https: https_address,
+            http: http_address,
+            admin: admin_address,
+        };
+        Ok(Running {
+            addresses,
+            shown,
+            stop,
+            ended,
+            drain: config.limits.drain,
+        })
+    }
+}
+
+struct Run<'a> {
+    span: &'a Span,
+}
+
+impl Run<'_> {
+    fn door<D: Door>(&self, listener: Listener, door: Arc<D>) {
+        tokio::spawn(listener.run(door).instrument(self.span.clone()));
+    }
+}
+
+impl Running {
+    /// Where it listens.
+    #[must_use]
+    pub const fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Shows another server certificate from the next connection on. An unusable one is refused and
+    /// changes nothing.
+    pub fn reload(&self, identity: &Identity) -> Result<(), StartError> {
+        Ok(self.shown.exchange(identity)?)
+    }
+
+    /// Takes no more connections, lets requests that are under way have their replies, keeps house
+    /// one last time.
+    pub async fn shutdown(mut self) {
+        let _ = self.stop.send(true);
+        // Every task holds a sender and none sends: the end comes when the last one has dropped it.
+        let all_gone = self.ended.recv();
+        if timeout(self.drain + LAST_HOUSEKEEPING, all_gone)
+            .await
+            .is_err()
+        {
+            tracing::warn!("some connections did not end in time and are cut off");
+        }
+    }
+}
+
+/// What has to be done whether or not anybody asks.
+async fn keep_house<L: Ledger, S: Signer>(
+    registrar: Arc<Registrar<L, S>>,
+    world: World,
+    shelf: Arc<Shelf>,
+    mut lifetime: Lifetime,
+) {
+    let mut complaints = (Complaint::default(), Complaint::default());
+    let mut beat = interval(BEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = false;
+    while !last {
+        tokio::select! {
+            _ = beat.tick() => {}
+            _ = lifetime.stop.wait_for(|stop| *stop) => last = true,
+        }
+        complaints
+            .0
+            .note("housekeeping", registrar.housekeep(world.now()).await);
+        let lists = registrar.crl_renew(world.now(), false).await;
+        complaints
+            .1
+            .note("revocation list", lists.map(|lists| shelf.publish(&lists)));
+    }
+    drop(lifetime.alive);
+}
+
+/// Says what fails once and not twice a second.
+#[derive(Default)]
+struct Complaint {
+    said: Option<String>,
+}
+
+impl Complaint {
+    fn note<T, E: std::error::Error>(&mut self, what: &'static str, outcome: Result<T, E>) {
+        let now = outcome.err().map(|error| error.to_string());
+        match (&self.said, &now) {
+            (before, Some(error)) if before.as_ref() != Some(error) => {
+                tracing::error!(%error, "{what} fails and will be tried again");
+            }
+            (Some(_), None) => tracing::info!("{what} works again"),
+            _ => {}
+        }
+        self.said = now;
+    }
+}
+
+/// The `admin` listener: the operator's router, and whether the server lives.
+struct Operators {
+    router: Router,
+    trusted_proxies: Vec<Network>,
+}
+
+impl Operators {
+    fn new<L: Ledger, S: Signer>(
+        registrar: &Arc<Registrar<L, S>>,
+        world: &World,
+        config: &Config,
+    ) -> Self {
+        let ready = {
+            let registrar = Arc::clone(registrar);
+            move || {
+                let registrar = Arc::clone(&registrar);
+                async move { readiness(registrar.ledger().product_list().await.is_ok()) }
+            }
+        };
+        let state = admin::State {
+            registrar: Arc::clone(registrar),
+            world: world.clone(),
+            tokens: config.admin_tokens.clone().into(),
+        };
+        let router = Router::new()
+            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/readyz", get(ready))
+            .merge(admin::router(state));
+        Self {
+            router,
+            trusted_proxies: config.trusted_proxies.clone(),
+        }
+    }
+}
+
+fn readiness(ledger_answers: bool) -> (StatusCode, &'static str) {
+    if ledger_answers {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the ledger does not answer\n",
+        )
+    }
+}
+
+impl Door for Operators {
+    type Body = axum::body::Body;
+
+    async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        peer: &Peer,
+    ) -> Result<Response<axum::body::Body>, Torn> {
+        let mut peer = peer.clone();
+        peer.address = network::client(peer.address, request.headers(), &self.trusted_proxies);
+        request.extensions_mut().insert(peer);
+        Ok(self.router.clone().oneshot(request).await?)
+    }
+}
+
+fn listen(
+    name: &'static str,
+    address: Option<SocketAddr>,
+) -> Result<(Option<TcpListener>, Option<SocketAddr>), StartError> {
+    let Some(address) = address else {
+        return Ok((None, None));
+    };
+    let bound = bind(address).and_then(|socket| socket.local_addr().map(|at| (socket, at)));
+    let (socket, at) = bound.map_err(|source| StartError::Bind {
+        name,
+        address,
+        source,
+    })?;
+    Ok((Some(socket), Some(at)))
+}
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An address can't be listened on.
+    #[error("the {name} listener can't have {address}")]
+    Bind {
+        /// Which listener.
+        name: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// The server certificate or its key can't be used.
+    #[error("the server certificate can't be used")]
+    Identity(#[from] rustls::Error),
+    /// The first revocation lists can't be made.
+    #[error("the revocation lists can't be made")]
+    Lists(#[from] CrlError),
+}
+
+/// Twice a second: a revocation is in the list within one.
+const BEAT: Duration = Duration::from_millis(500);
+const LAST_HOUSEKEEPING: Duration = Duration::from_secs(5);
