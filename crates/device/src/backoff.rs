@@ -79,3 +79,46 @@ pub enum QuarantineRule {
     /// `quarantine = "strict"`: a step that fails all its attempts quarantines.
     Strict,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_then_poll_slowly_and_never_come_back_before_they_were_asked_to() {
+        let settings = Settings::new(UnixTime(0));
+        for (failures, retry, least) in [
+            (1, Retry::Later, 2_000),
+            (2, Retry::Later, 4_000),
+            (4, Retry::Later, 16_000),
+            (5, Retry::Later, 900_000),
+            (255, Retry::Later, 900_000),
+            (1, Retry::After(30), 30_000),
+            (5, Retry::After(30), 900_000),
+            (5, Retry::After(3_600), 3_600_000),
+            (1, Retry::After(u32::MAX), DAY_MS),
+        ] {
+            assert_eq!(
+                settings.wait_ms(failures, retry, 0),
+                least,
+                "{failures} {retry:?}"
+            );
+            let most = settings.wait_ms(failures, retry, u32::MAX);
+            assert!(
+                most > least && most <= least + least / 4,
+                "{failures} {retry:?} {most}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_product_has_three_to_five_attempts_whatever_it_writes() {
+        for (written, counted) in [(0, 3), (3, 3), (4, 4), (5, 5), (200, 5)] {
+            let settings = Settings {
+                attempts: written,
+                ..Settings::new(UnixTime(0))
+            };
+            assert_eq!(settings.attempts(), counted);
+        }
+    }
+}

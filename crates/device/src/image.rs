@@ -3,7 +3,7 @@
 //! ```text
 //!   0  "IMPJ"                                   magic
 //!   4  1                                        version
-//!   5  0 0 0
+//!   5  0 0, then losses u8
 //!   8  sequence number, u32
 //!  12  place u8, quarantine u8 (0: none), attempts u8, notes u8
 //!  16  server time: present u8, i64
@@ -18,8 +18,8 @@ use crc::{CRC_32_ISO_HDLC, Crc};
 use imprint_identity::{Quarantine, Step, UnixTime};
 
 use crate::record::{
-    Code, Credential, Digest, Errand, Fingerprint, Key, Place, Record, Refusal, Renewal, Retry,
-    Slot,
+    Code, Credential, Digest, Errand, Fingerprint, Key, Member, Place, Record, Refusal, Renewal,
+    Retry, Slot,
 };
 
 /// The size of an image, in octets; a multiple of every program unit up to 32.
@@ -36,7 +36,7 @@ pub fn encode(sequence: u32, record: &Record) -> Image {
         at: 0,
     };
     out.bytes(&MAGIC);
-    out.bytes(&[VERSION, 0, 0, 0]);
+    out.bytes(&[VERSION, 0, 0, record.losses]);
     out.bytes(&sequence.to_le_bytes());
     out.byte(place_tag(&record.place));
     out.byte(record.quarantine.map_or(0, |reason| reason as u8));
@@ -73,9 +73,10 @@ pub fn parse(bytes: &[u8]) -> Option<(u32, Record)> {
         return None;
     }
     let mut from = Reader { rest: checked };
-    if from.array()? != MAGIC || from.array()? != [VERSION, 0, 0, 0] {
+    if from.array()? != MAGIC || from.array()? != [VERSION, 0, 0] {
         return None;
     }
+    let losses = from.byte()?;
     let sequence = u32::from_le_bytes(from.array()?);
     let tag = from.byte()?;
     let quarantine = match from.byte()? {
@@ -91,6 +92,7 @@ pub fn parse(bytes: &[u8]) -> Option<(u32, Record)> {
         quarantine,
         attempts,
         notes,
+        losses,
         server_time: server_time.0.then_some(server_time.1),
         refusal: if refusal.0 {
             Some(refusal_of(&refusal.1)?)
@@ -103,9 +105,9 @@ pub fn parse(bytes: &[u8]) -> Option<(u32, Record)> {
 
 /// The two slots of a renewal must differ, or deleting one side would delete the other.
 fn is_sound(place: &Place) -> bool {
-    let Place::Provisioned {
+    let Place::Provisioned(Member {
         credential, errand, ..
-    } = place
+    }) = place
     else {
         return true;
     };
@@ -143,7 +145,7 @@ const fn place_tag(place: &Place) -> u8 {
         Place::CredentialStore { .. } => 5,
         Place::Register { .. } => 6,
         Place::Verify { .. } => 7,
-        Place::Provisioned { .. } => 8,
+        Place::Provisioned(_) => 8,
     }
 }
 
@@ -198,14 +200,10 @@ impl Writer {
             Place::Register { credential } | Place::Verify { credential } => {
                 self.credential(credential);
             }
-            Place::Provisioned {
-                credential,
-                errand,
-                renewal_began,
-            } => {
-                self.credential(credential);
-                self.time(*renewal_began);
-                self.errand(errand);
+            Place::Provisioned(member) => {
+                self.credential(&member.credential);
+                self.time(member.renewal_began);
+                self.errand(&member.errand);
             }
         }
     }
@@ -296,11 +294,11 @@ impl Reader<'_> {
             7 => Place::Verify {
                 credential: self.credential()?,
             },
-            8 => Place::Provisioned {
+            8 => Place::Provisioned(Member {
                 credential: self.credential()?,
                 renewal_began: self.time()?,
                 errand: self.errand()?,
-            },
+            }),
             _ => return None,
         })
     }
@@ -341,4 +339,129 @@ fn refusal_of(bytes: &[u8; REFUSAL_REST]) -> Option<Refusal> {
         step,
         retry,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(slot: Slot, which: u8) -> Key {
+        Key {
+            slot,
+            fingerprint: Fingerprint([which; 32]),
+        }
+    }
+
+    fn credential(slot: Slot, which: u8) -> Credential {
+        Credential {
+            key: key(slot, which),
+            slot,
+            digest: Digest([which; 32]),
+        }
+    }
+
+    fn largest() -> Record {
+        Record {
+            place: Place::Provisioned(Member {
+                credential: credential(Slot::A, 0xFF),
+                errand: Errand::Renewal(Renewal::Verify {
+                    successor: credential(Slot::B, 0xFE),
+                }),
+                renewal_began: UnixTime(i64::MAX),
+            }),
+            quarantine: Some(Quarantine::Operator),
+            attempts: 255,
+            notes: 255,
+            losses: 255,
+            refusal: Some(Refusal {
+                code: Code::new("a-code-of-thirty-two-characters!"),
+                step: Step::Provisioned,
+                retry: Retry::After(u32::MAX),
+            }),
+            server_time: Some(UnixTime(i64::MIN)),
+        }
+    }
+
+    fn with_crc(mut image: Image) -> Image {
+        let crc = CRC.checksum(&image[..CRC_AT]);
+        image[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
+        image
+    }
+
+    #[test]
+    fn the_largest_record_fits_and_comes_back() {
+        assert_eq!(
+            parse(&encode(u32::MAX, &largest())),
+            Some((u32::MAX, largest()))
+        );
+    }
+
+    /// Devices in the field hold images of this form: a firmware update must read them.
+    #[test]
+    fn the_form_never_changes() {
+        assert_eq!(CRC.checksum(&encode(1, &largest())[..CRC_AT]), 0x15F9_54FE);
+        assert_eq!(
+            CRC.checksum(&encode(1, &Record::default())[..CRC_AT]),
+            0xCA45_4551
+        );
+    }
+
+    #[test]
+    fn one_or_two_flipped_bits_are_no_image() {
+        let whole = encode(3, &largest());
+        for first in 0..IMAGE_SIZE * 8 {
+            for second in first..IMAGE_SIZE * 8 {
+                let mut torn = whole;
+                torn[first / 8] ^= 1 << (first % 8);
+                if second != first {
+                    torn[second / 8] ^= 1 << (second % 8);
+                }
+                assert_eq!(parse(&torn), None, "{first} {second}");
+                if first % 37 != 0 {
+                    break;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn erased_memory_and_wrong_sizes_are_no_image() {
+        let whole = encode(3, &largest());
+        for bytes in [
+            &[0xFF; IMAGE_SIZE][..],
+            &[0; IMAGE_SIZE],
+            &[],
+            &whole[..IMAGE_SIZE - 1],
+        ] {
+            assert_eq!(parse(bytes), None);
+        }
+    }
+
+    /// The CRC is right in all of these: they are what a foreign or later firmware might leave.
+    #[test]
+    fn a_field_that_means_nothing_is_no_image() {
+        let whole = encode(3, &largest());
+        assert!(parse(&with_crc(whole)).is_some());
+        for (at, byte, what) in [
+            (0, b'X', "magic"),
+            (4, 2, "version"),
+            (5, 1, "reserved"),
+            (12, 9, "place"),
+            (13, 7, "quarantine"),
+            (16, 2, "presence of a time"),
+            (25, 2, "presence of a refusal"),
+            (26, 8, "step"),
+            (27, 3, "retry"),
+            (32, 33, "length of a code"),
+            (33, 0x07, "a code that isn't printable"),
+            (65, 0, "slot"),
+            (98, 2, "successor in the slot that is in use"),
+            (139, 6, "errand"),
+            (210, 1, "something after the end"),
+        ] {
+            let mut odd = whole;
+            odd[at] = byte;
+            assert_eq!(parse(&with_crc(odd)), None, "{what}");
+        }
+    }
 }

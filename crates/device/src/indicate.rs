@@ -45,3 +45,45 @@ impl Record {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Fingerprint, Key, Place, Slot};
+    use imprint_identity::Quarantine;
+
+    #[test]
+    fn a_person_can_tell_the_step_from_the_light() {
+        let key = Key {
+            slot: Slot::A,
+            fingerprint: Fingerprint([0; 32]),
+        };
+        let at = |place| Record {
+            place,
+            ..Record::default()
+        };
+        let troubled = |place| Record {
+            attempts: 1,
+            ..at(place)
+        };
+        for (record, want) in [
+            (at(Place::Blank), Pattern::Off),
+            (at(Place::Bootstrap), Pattern::Working { blinks: 1 }),
+            (troubled(Place::Bootstrap), Pattern::Waiting { blinks: 1 }),
+            (at(Place::MakeKey), Pattern::Working { blinks: 2 }),
+            (
+                troubled(Place::CredentialStore { key }),
+                Pattern::Waiting { blinks: 3 },
+            ),
+            (
+                Record {
+                    quarantine: Some(Quarantine::KeyLost),
+                    ..at(Place::Enroll { key })
+                },
+                Pattern::Resting { blinks: 5 },
+            ),
+        ] {
+            assert_eq!(record.indicate(), want, "{record:?}");
+        }
+    }
+}

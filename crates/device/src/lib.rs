@@ -29,6 +29,7 @@ mod journal;
 mod machine;
 mod record;
 mod renewal;
+mod trouble;
 
 pub use backoff::{QuarantineRule, Settings};
 pub use device::Device;
@@ -37,6 +38,6 @@ pub use indicate::Pattern;
 pub use journal::{Geometry, Half, Journal, JournalError, Read, Storage, TwoCopies};
 pub use machine::{Action, Event};
 pub use record::{
-    Code, Credential, Digest, Errand, Failure, Fingerprint, Key, Place, Record, Refusal, Renewal,
-    Retry, Slot,
+    Code, Credential, Digest, Errand, Failure, Fingerprint, Key, Member, Place, Record, Refusal,
+    Renewal, Retry, Slot,
 };

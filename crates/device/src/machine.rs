@@ -14,7 +14,7 @@ use imprint_identity::{Quarantine, UnixTime};
 
 use crate::backoff::Settings;
 use crate::record::{
-    Credential, Digest, Errand, Failure, Fingerprint, Key, Place, Record, Refusal, Retry, Slot,
+    Credential, Digest, Errand, Failure, Fingerprint, Key, Member, Place, Record, Slot,
 };
 use crate::renewal;
 
@@ -207,117 +207,34 @@ impl Record {
                     slot: Slot::A,
                     digest: *digest,
                 };
-                let next = if *registered {
+                let place = if *registered {
                     Place::Verify { credential }
                 } else {
                     Place::Register { credential }
                 };
-                self.at(next).resume()
+                self.at(place).resume()
             }
             (Place::Register { credential }, Event::Registered) => {
                 self.at(Place::Verify { credential }).resume()
             }
             (Place::Verify { credential }, Event::Verified { at, .. }) => {
-                let member = Place::Provisioned {
-                    credential,
-                    errand: Errand::ForgetBootstrap,
-                    renewal_began: UnixTime(0),
-                };
-                self.at(member).told(*at).resume()
-            }
-            (
-                Place::Register { credential } | Place::Verify { credential },
-                Event::CredentialMissing(_),
-            ) => self
-                .at(Place::CredentialStore {
-                    key: credential.key,
-                })
-                .resume(),
-            (
-                Place::Provisioned {
+                let errand = Errand::ForgetBootstrap;
+                let member = Member {
                     credential,
                     errand,
-                    renewal_began,
-                },
-                _,
-            ) => renewal::went_on(self, credential, errand, renewal_began, event),
-            (
-                Place::Enroll { .. }
-                | Place::CredentialStore { .. }
-                | Place::Register { .. }
-                | Place::Verify { .. },
-                Event::KeyMissing(_),
-            ) => self.quarantined(Quarantine::KeyLost).resume(),
+                    renewal_began: UnixTime(0),
+                };
+                self.at(Place::Provisioned(member)).told(*at).resume()
+            }
+            (Place::Provisioned(member), _) => renewal::went_on(self, member, event),
+            (_, Event::CredentialMissing(_)) => self.credential_lost(),
+            (_, Event::KeyMissing(_)) => self.key_lost(),
             (
                 Place::Enroll { .. } | Place::CredentialStore { .. } | Place::Verify { .. },
                 Event::WrongCertificate,
             ) => self.quarantined(Quarantine::WrongCertificate).resume(),
             _ => self.clone().resume(),
         }
-    }
-
-    /// A failure: wait and try again, or rest, as the cause and the product have it.
-    fn failed(&self, failure: &Failure, settings: &Settings, chance: u32) -> (Self, Action) {
-        if failure.retry == Retry::Never {
-            match self.place {
-                Place::Blank => return (self.clone(), Action::Rest),
-                // Deleting is local work: there is nobody who could refuse it for good.
-                Place::Wiping => {}
-                Place::Provisioned {
-                    credential,
-                    errand,
-                    renewal_began,
-                } => match errand {
-                    Errand::None => {
-                        return self
-                            .noted(failure)
-                            .quarantined(Quarantine::Refused)
-                            .resume();
-                    }
-                    Errand::Renewal(renewal) => {
-                        return renewal::given_up(
-                            &self.noted(failure),
-                            credential,
-                            renewal,
-                            renewal_began,
-                        );
-                    }
-                    Errand::ForgetBootstrap | Errand::Forget { .. } => {}
-                },
-                _ => {
-                    return self
-                        .noted(failure)
-                        .quarantined(Quarantine::Refused)
-                        .resume();
-                }
-            }
-        }
-        if self.at_rest() {
-            return self.clone().resume();
-        }
-        let mut next = self.clone();
-        if next.attempts < settings.attempts() {
-            next.attempts += 1;
-            next.refusal = Some(self.refusal_of(failure));
-        } else {
-            next = next.noted_sparingly(self.refusal_of(failure));
-        }
-        let strict = settings.quarantine == crate::backoff::QuarantineRule::Strict;
-        if strict && next.attempts >= settings.attempts() && self.is_joining() {
-            return next.quarantined(Quarantine::AttemptsExhausted).resume();
-        }
-        let ms = settings.wait_ms(next.attempts, failure.retry, chance);
-        (next, Action::Wait { ms })
-    }
-
-    /// Somebody has to approve: wait as long as we are told, and count nothing.
-    fn pending(&self, failure: &Failure, settings: &Settings, chance: u32) -> (Self, Action) {
-        if self.at_rest() {
-            return self.clone().resume();
-        }
-        let next = self.clone().noted_sparingly(self.refusal_of(failure));
-        let ms = settings.wait_ms(1, failure.retry, chance);
-        (next, Action::Wait { ms })
     }
 
     /// What is to be done here, from the record alone: after power-on, after a wait, after a step.
@@ -333,9 +250,7 @@ impl Record {
             Place::Enroll { key } | Place::CredentialStore { key } => Action::Enroll { key },
             Place::Register { credential } => Action::Register { credential },
             Place::Verify { credential } => Action::Verify { credential },
-            Place::Provisioned {
-                credential, errand, ..
-            } => renewal::action(credential, errand),
+            Place::Provisioned(member) => renewal::action(member),
         };
         (self, action)
     }
@@ -350,7 +265,7 @@ impl Record {
         }
     }
 
-    fn told(self, at: UnixTime) -> Self {
+    pub(crate) fn told(self, at: UnixTime) -> Self {
         Self {
             server_time: Some(at),
             ..self
@@ -370,62 +285,11 @@ impl Record {
             quarantine: None,
             attempts: 0,
             notes: 0,
+            losses: 0,
             ..self.clone()
         }
-    }
-
-    fn refusal_of(&self, failure: &Failure) -> Refusal {
-        Refusal {
-            code: failure.code.clone(),
-            step: self.place.step(),
-            retry: failure.retry,
-        }
-    }
-
-    fn noted(&self, failure: &Failure) -> Self {
-        Self {
-            refusal: Some(self.refusal_of(failure)),
-            ..self.clone()
-        }
-    }
-
-    /// With another cause noted, if that is news and this place's few rewrites aren't used up.
-    fn noted_sparingly(self, refusal: Refusal) -> Self {
-        let news = self
-            .refusal
-            .as_ref()
-            .is_none_or(|known| known.code != refusal.code || known.step != refusal.step);
-        if !news || self.notes >= NOTES_MAX {
-            return self;
-        }
-        Self {
-            refusal: Some(refusal),
-            notes: self.notes + 1,
-            ..self
-        }
-    }
-
-    fn at_rest(&self) -> bool {
-        matches!(
-            self.place,
-            Place::Blank
-                | Place::Provisioned {
-                    errand: Errand::None,
-                    ..
-                }
-        )
-    }
-
-    fn is_joining(&self) -> bool {
-        !matches!(
-            self.place,
-            Place::Blank | Place::Wiping | Place::Provisioned { .. }
-        )
     }
 }
-
-/// How often one place may be rewritten only to name another cause.
-const NOTES_MAX: u8 = 16;
 
 /// What is wrong with the server's time, if an event brings it: it is before the firmware was
 /// built, or outside the validity of the certificates that were just relied on.

@@ -9,7 +9,7 @@ use imprint_identity::{Quarantine, Step, UnixTime};
 ///
 /// [`Place`] says how far it has come; QUARANTINE lies over it, so that a device which a person
 /// releases goes on from where it stood, with the key that the server knows.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Record {
     /// How far the device has come.
     pub place: Place,
@@ -20,6 +20,9 @@ pub struct Record {
     /// How often this place's record was rewritten only to name another cause; bounded, so that a
     /// server with changing excuses can't wear out the flash.
     pub notes: u8,
+    /// How often the credential store has lost what it had given back before. A few times the
+    /// device asks again; then a person must look at the memory.
+    pub losses: u8,
     /// The last failure or refusal, kept for the person who asks why.
     pub refusal: Option<Refusal>,
     /// The last server time that was taken under the pinned root.
@@ -41,7 +44,7 @@ impl Record {
     #[must_use]
     pub fn credential(&self) -> Option<Credential> {
         match self.place {
-            Place::Provisioned { credential, .. } => Some(credential),
+            Place::Provisioned(member) => Some(member.credential),
             _ => None,
         }
     }
@@ -54,7 +57,7 @@ impl Record {
 }
 
 /// How far the device has come, with what it must have in hand there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Place {
     /// UNPROVISIONED: nothing has happened yet.
     #[default]
@@ -85,15 +88,8 @@ pub enum Place {
         /// What is to be proven.
         credential: Credential,
     },
-    /// PROVISIONED: a member.
-    Provisioned {
-        /// The verified credential.
-        credential: Credential,
-        /// What is still to be done beside the device's real work.
-        errand: Errand,
-        /// When the last renewal began, 0 if none has.
-        renewal_began: UnixTime,
-    },
+    /// PROVISIONED.
+    Provisioned(Member),
 }
 
 impl Place {
@@ -107,13 +103,45 @@ impl Place {
             Self::CredentialStore { .. } => Step::CredentialStore,
             Self::Register { .. } => Step::Register,
             Self::Verify { .. } => Step::Verify,
-            Self::Provisioned { .. } => Step::Provisioned,
+            Self::Provisioned(_) => Step::Provisioned,
+        }
+    }
+
+    /// The key that the server may know.
+    #[must_use]
+    pub const fn key(&self) -> Option<Key> {
+        match *self {
+            Self::Blank | Self::Wiping | Self::Bootstrap | Self::MakeKey => None,
+            Self::Enroll { key } | Self::CredentialStore { key } => Some(key),
+            Self::Register { credential } | Self::Verify { credential } => Some(credential.key),
+            Self::Provisioned(member) => Some(member.credential.key),
+        }
+    }
+
+    /// The credential that is stored: verified only in [`Place::Provisioned`].
+    #[must_use]
+    pub const fn credential(&self) -> Option<Credential> {
+        match *self {
+            Self::Register { credential } | Self::Verify { credential } => Some(credential),
+            Self::Provisioned(member) => Some(member.credential),
+            _ => None,
         }
     }
 }
 
+/// A member of the fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Member {
+    /// The verified credential.
+    pub credential: Credential,
+    /// What is still to be done beside the device's real work.
+    pub errand: Errand,
+    /// When the last renewal began, 0 if none has.
+    pub renewal_began: UnixTime,
+}
+
 /// What a member still has to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Errand {
     /// Nothing.
     None,
@@ -131,7 +159,7 @@ pub enum Errand {
 }
 
 /// How far a renewal has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Renewal {
     /// The successor's key is not on record yet.
     MakeKey,
@@ -148,7 +176,7 @@ pub enum Renewal {
 }
 
 /// A key pair in the key store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key {
     /// Where the key store has it.
     pub slot: Slot,
@@ -157,7 +185,7 @@ pub struct Key {
 }
 
 /// A certificate and its connection profile in the credential store, and the key they belong to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Credential {
     /// The key that the certificate certifies.
     pub key: Key,
@@ -169,7 +197,7 @@ pub struct Credential {
 
 /// One of the two places that the key store and the credential store each have. The credential in
 /// use has one, its successor the other, and they change roles at each renewal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Slot {
     /// The first; every first enrollment uses it.
     A,
@@ -192,15 +220,15 @@ impl Slot {
 }
 
 /// SHA-256 of a public key's `SubjectPublicKeyInfo` (DER).
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
 
 /// SHA-256 of what the credential store gave back: the certificate (DER), then the profile's bytes.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest(pub [u8; 32]);
 
 /// What failed, in words that the server's catalogue or the device's own code gave it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Refusal {
     /// The stable code, such as `token-leased` or `server-unreachable`.
     pub code: Code,
@@ -211,7 +239,7 @@ pub struct Refusal {
 }
 
 /// A failure as the caller reports it; the machine adds the step.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Failure {
     /// The stable code.
     pub code: Code,
@@ -240,7 +268,7 @@ impl Failure {
 }
 
 /// Whether to come back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Retry {
     /// The cause may pass; the device's own backoff decides when.
     Later,
@@ -251,7 +279,7 @@ pub enum Retry {
 }
 
 /// A refusal code: 0 to 32 octets of printable ASCII.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Code(String<32>);
 
 impl Code {

@@ -3,17 +3,16 @@
 //! The credential in use stays in use until its successor has worked. Whatever goes wrong with the
 //! successor, the device is a member all the time.
 
-use imprint_identity::{Quarantine, UnixTime};
+use imprint_identity::UnixTime;
 
 use crate::machine::{Action, Event};
-use crate::record::{Credential, Errand, Key, Place, Record, Renewal};
+use crate::record::{Credential, Errand, Key, Member, Place, Record, Renewal};
 
-/// A day, in seconds: renewals begin no closer together, so that a boot loop in which each renewal
-/// is refused can't wear out the flash.
-const BETWEEN_RENEWALS: i64 = 24 * 60 * 60;
-
-/// What is to be done for `errand`.
-pub(crate) fn action(credential: Credential, errand: Errand) -> Action {
+/// What is to be done for a member's errand.
+pub(crate) fn action(member: Member) -> Action {
+    let Member {
+        credential, errand, ..
+    } = member;
     match errand {
         Errand::None => Action::Rest,
         Errand::ForgetBootstrap => Action::ForgetBootstrap,
@@ -29,27 +28,16 @@ pub(crate) fn action(credential: Credential, errand: Errand) -> Action {
 }
 
 /// A member of the fleet takes note of `event`.
-pub(crate) fn went_on(
-    record: &Record,
-    credential: Credential,
-    errand: Errand,
-    renewal_began: UnixTime,
-    event: &Event,
-) -> (Record, Action) {
-    let member = |credential, errand| {
+pub(crate) fn went_on(record: &Record, member: Member, event: &Event) -> (Record, Action) {
+    let credential = member.credential;
+    let on = |errand| {
         record
-            .at(Place::Provisioned {
-                credential,
-                errand,
-                renewal_began,
-            })
+            .at(Place::Provisioned(Member { errand, ..member }))
             .resume()
     };
-    match (errand, event) {
-        (Errand::ForgetBootstrap | Errand::Forget { .. }, Event::Forgotten) => {
-            member(credential, Errand::None)
-        }
-        (Errand::None, Event::RenewalDue { at, rekey }) if may_begin(renewal_began, *at) => {
+    match (member.errand, event) {
+        (Errand::ForgetBootstrap | Errand::Forget { .. }, Event::Forgotten) => on(Errand::None),
+        (Errand::None, Event::RenewalDue { at, rekey }) if may_begin(member.renewal_began, *at) => {
             let renewal = if *rekey {
                 Renewal::MakeKey
             } else {
@@ -58,20 +46,19 @@ pub(crate) fn went_on(
                 }
             };
             let errand = Errand::Renewal(renewal);
-            record
-                .at(Place::Provisioned {
-                    credential,
-                    errand,
-                    renewal_began: *at,
-                })
-                .resume()
+            let begun = Member {
+                errand,
+                renewal_began: *at,
+                ..member
+            };
+            record.at(Place::Provisioned(begun)).resume()
         }
         (Errand::Renewal(Renewal::MakeKey), Event::KeyMade(fingerprint)) => {
             let key = Key {
                 slot: credential.key.slot.other(),
                 fingerprint: *fingerprint,
             };
-            member(credential, Errand::Renewal(Renewal::Enroll { key }))
+            on(Errand::Renewal(Renewal::Enroll { key }))
         }
         // The successor's certificate is in memory alone; after a power cut the device asks again.
         (Errand::Renewal(Renewal::Enroll { .. }), Event::Enrolled) => {
@@ -90,76 +77,71 @@ pub(crate) fn went_on(
                 slot: credential.slot.other(),
                 digest: *digest,
             };
-            member(credential, Errand::Renewal(Renewal::Verify { successor }))
+            on(Errand::Renewal(Renewal::Verify { successor }))
         }
         (Errand::Renewal(Renewal::Verify { successor }), Event::Verified { at, .. }) => {
-            let forget = Errand::Forget {
-                key: (successor.key.slot != credential.key.slot).then_some(credential.key.slot),
-                credential: credential.slot,
+            let renewed = Member {
+                credential: successor,
+                errand: leftover(credential, successor),
+                ..member
             };
-            let (next, action) = member(successor, forget);
-            (
-                Record {
-                    server_time: Some(*at),
-                    ..next
-                },
-                action,
-            )
+            let next = record.at(Place::Provisioned(renewed)).told(*at);
+            Record { losses: 0, ..next }.resume()
         }
-        (Errand::Renewal(Renewal::Verify { successor }), Event::CredentialMissing(slot))
-            if *slot == successor.slot =>
-        {
-            member(
-                credential,
-                Errand::Renewal(Renewal::Enroll { key: successor.key }),
-            )
+        (Errand::Renewal(Renewal::Verify { successor }), Event::CredentialMissing(slot)) => {
+            if *slot != successor.slot {
+                // The successor doesn't need its predecessor any more.
+                return record.clone().resume();
+            }
+            let errand = Errand::Renewal(Renewal::Enroll { key: successor.key });
+            match record.lost_once_more() {
+                Some(next) => next
+                    .at(Place::Provisioned(Member { errand, ..member }))
+                    .resume(),
+                None => given_up(record, member),
+            }
         }
-        // The successor doesn't need its predecessor any more.
-        (Errand::Renewal(Renewal::Verify { .. }), Event::CredentialMissing(_)) => {
-            record.clone().resume()
-        }
-        // The key is still here: ask for the certificate again, by the bootstrap credential.
-        (_, Event::CredentialMissing(slot)) if *slot == credential.slot => record
-            .at(Place::CredentialStore {
-                key: credential.key,
-            })
-            .resume(),
-        (_, Event::KeyMissing(slot)) if *slot == credential.key.slot => {
-            record.quarantined(Quarantine::KeyLost).resume()
-        }
-        (Errand::Renewal(renewal), Event::WrongCertificate | Event::KeyMissing(_)) => {
-            given_up(record, credential, renewal, renewal_began)
+        (_, Event::CredentialMissing(slot)) if *slot == credential.slot => record.credential_lost(),
+        (_, Event::KeyMissing(slot)) if *slot == credential.key.slot => record.key_lost(),
+        (Errand::Renewal(_), Event::WrongCertificate | Event::KeyMissing(_)) => {
+            given_up(record, member)
         }
         _ => record.clone().resume(),
     }
 }
 
-/// The successor was refused for good: delete it and stay with the credential in use.
-pub(crate) fn given_up(
-    record: &Record,
-    credential: Credential,
-    renewal: Renewal,
-    renewal_began: UnixTime,
-) -> (Record, Action) {
-    let key = match renewal {
-        Renewal::MakeKey => Some(credential.key.slot.other()),
-        Renewal::Enroll { key } => Some(key.slot),
-        Renewal::Verify { successor } => Some(successor.key.slot),
+/// The successor can't be had: delete it and stay with the credential in use.
+pub(crate) fn given_up(record: &Record, member: Member) -> (Record, Action) {
+    let Member {
+        credential, errand, ..
+    } = member;
+    let key = match errand {
+        Errand::Renewal(Renewal::Enroll { key }) => key.slot,
+        Errand::Renewal(Renewal::Verify { successor }) => successor.key.slot,
+        _ => credential.key.slot.other(),
     };
     let errand = Errand::Forget {
-        key: key.filter(|slot| *slot != credential.key.slot),
+        key: (key != credential.key.slot).then_some(key),
         credential: credential.slot.other(),
     };
     record
-        .at(Place::Provisioned {
-            credential,
-            errand,
-            renewal_began,
-        })
+        .at(Place::Provisioned(Member { errand, ..member }))
         .resume()
+}
+
+/// What a renewal leaves over: the old credential, and its key unless the new one uses it too.
+fn leftover(old: Credential, new: Credential) -> Errand {
+    Errand::Forget {
+        key: (new.key.slot != old.key.slot).then_some(old.key.slot),
+        credential: old.slot,
+    }
 }
 
 /// Clocks of devices jump both ways, so the distance counts and not the order.
 fn may_begin(began: UnixTime, at: UnixTime) -> bool {
     at.since(began).saturating_abs() >= BETWEEN_RENEWALS
 }
+
+/// A day, in seconds: renewals begin no closer together, so that a boot loop in which each renewal
+/// is refused can't wear out the flash.
+const BETWEEN_RENEWALS: i64 = 24 * 60 * 60;
