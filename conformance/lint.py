@@ -37,6 +37,9 @@ HARDWARE = [
 ]
 
 
+REASONS = ["unspecified", "key-compromise", "superseded", "cessation-of-operation", "privilege-withdrawn"]
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["devices", "crls", "authorities", "control"])
@@ -146,7 +149,7 @@ def crls(arguments):
     entries = 0
     for at in range(arguments.count):
         for _ in range(random.randrange(0, 4) if at else 0):
-            imprint(arguments, "device", "revoke", active.pop())
+            imprint(arguments, "device", "revoke", active.pop(), "--reason", random.choice(REASONS))
         path = work / f"{at}.crl"
         with urllib.request.urlopen(f"http://{arguments.http}/crl/{crl_name(arguments)}") as answer:
             path.write_bytes(answer.read())
@@ -180,9 +183,10 @@ def authorities(arguments):
 
 def fleet(program, folder):
     """One fresh fleet under a random name and hosts, and what it shows: three files."""
-    hosts = ["localhost", *random_hosts()]
+    # Not `localhost`: pkilint takes a DNS name of one label for an error, which RFC 5280 does not.
+    hosts = ["127.0.0.1", *random_hosts()]
     here = "127.0.0.1:0"
-    command = [program, "init", "--dir", folder, "--name", random_text(), "--https", here, "--http", here]
+    command = [program, "init", "--dir", folder, f"--name={random_text()}", "--https", here, "--http", here]
     command += ["--admin", here, *(word for host in hosts for word in ("--host", host))]
     subprocess.run(command, check=True, capture_output=True)
     server = subprocess.Popen([program, "serve", "--dir", folder], stdout=subprocess.PIPE,
@@ -190,8 +194,8 @@ def fleet(program, folder):
     try:
         ready = dict(word.split("=") for word in server.stdout.readline().split()[1:])
         context = ssl.create_default_context(cafile=folder / "ca/root.pem")
-        host, port = "localhost", int(ready["https"].rsplit(":", 1)[1])
-        connection = http.client.HTTPSConnection(host, port, context=context)
+        port = int(ready["https"].rsplit(":", 1)[1])
+        connection = http.client.HTTPSConnection("127.0.0.1", port, context=context)
         connection.request("GET", "/.well-known/est/cacerts")
         presented = connection.sock.getpeercert(binary_form=True)
         authorities = cacerts(connection.getresponse().read())

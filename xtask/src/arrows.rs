@@ -4,8 +4,9 @@
 //! test; whoever needs it draws it first, in both places, and says why.
 
 use std::collections::BTreeSet;
+use std::fs;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::shell::{Workshop, output};
@@ -51,12 +52,42 @@ const IMPURE: &[&str] = &[
 /// `cargo xtask arrows`
 pub(crate) fn run(workshop: &Workshop) -> Result<()> {
     let metadata = metadata(workshop)?;
-    let undrawn = undrawn(&metadata);
-    if !undrawn.is_empty() {
-        bail!("not drawn in ARCHITECTURE.md:\n  {}", undrawn.join("\n  "));
+    let mut faults = undrawn(&metadata);
+    faults.extend(stale(workshop, &metadata)?);
+    if !faults.is_empty() {
+        bail!(
+            "the crates and the drawing differ:\n  {}",
+            faults.join("\n  ")
+        );
     }
     println!("arrows: every dependency between our crates is drawn");
     Ok(())
+}
+
+/// Where the drawing in ARCHITECTURE.md and our table differ, among the crates that exist.
+fn stale(workshop: &Workshop, metadata: &Value) -> Result<Vec<String>> {
+    let members: Vec<&str> = list(metadata, "packages")
+        .map(|package| short(text(package, "name")))
+        .collect();
+    let table: BTreeSet<(String, String)> = DRAWN
+        .iter()
+        .flat_map(|(user, used)| used.iter().map(move |used| (*user, *used)))
+        .filter(|(user, used)| members.contains(user) && members.contains(used))
+        .map(|(user, used)| (user.to_owned(), used.to_owned()))
+        .collect();
+    let path = workshop.root.join("ARCHITECTURE.md");
+    let drawn = drawing(&fs::read_to_string(&path).context("cannot read ARCHITECTURE.md")?);
+    let differ = drawn.symmetric_difference(&table);
+    Ok(differ
+        .map(|(user, used)| {
+            let where_found = if drawn.contains(&(user.clone(), used.clone())) {
+                "ARCHITECTURE.md"
+            } else {
+                "xtask/src/arrows.rs"
+            };
+            format!("{user} -> {used} is in {where_found} alone")
+        })
+        .collect())
 }
 
 fn metadata(workshop: &Workshop) -> Result<Value> {
@@ -96,6 +127,34 @@ fn may_use(from: &str, to: &str) -> bool {
         .any(|(user, used)| *user == from && used.contains(&to));
     let words = WORDS.contains(&to) && from != "identity";
     drawn || words
+}
+
+/// The arrows between our crates as ARCHITECTURE.md draws them: `a, b -> c, d`, several on a line.
+fn drawing(document: &str) -> BTreeSet<(String, String)> {
+    let mut arrows = BTreeSet::new();
+    for line in document.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let tips = words.iter().enumerate().filter(|(_, word)| **word == "->");
+        for (tip, _) in tips {
+            let (before, after) = words.split_at(tip);
+            let users = before.iter().rev().enumerate();
+            let users = users.take_while(|(at, word)| *at == 0 || word.ends_with(','));
+            for (_, user) in users {
+                for used in names(after.get(1..).unwrap_or_default()) {
+                    arrows.insert((user.trim_end_matches(',').to_owned(), used));
+                }
+            }
+        }
+    }
+    arrows
+}
+
+/// Words up to the first that no comma follows.
+fn names(words: &[&str]) -> Vec<String> {
+    let more = words.iter().take_while(|word| word.ends_with(',')).count();
+    let list = words.iter().take(more + 1);
+    list.map(|word| word.trim_end_matches(',').to_owned())
+        .collect()
 }
 
 /// `imprint-est` is drawn as `est`; the binary is `imprint`.
@@ -154,6 +213,25 @@ mod tests {
             ]});
             assert_eq!(undrawn(&metadata), *want, "{from} uses {dependency}");
         }
+    }
+
+    #[test]
+    fn the_drawing_in_the_document_is_the_table() {
+        let workshop = Workshop::here().unwrap();
+        let metadata = metadata(&workshop).unwrap();
+        assert_eq!(stale(&workshop, &metadata).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_drawing_is_read_arrow_by_arrow() {
+        let arrows = drawing("a, b  ->  c, d   (why)      e -> f\nnone of these: g\n");
+        let pairs = [("a", "c"), ("a", "d"), ("b", "c"), ("b", "d"), ("e", "f")];
+        assert_eq!(
+            arrows,
+            pairs
+                .map(|(from, to)| (from.to_owned(), to.to_owned()))
+                .into()
+        );
     }
 
     fn ours(name: &str, kind: Option<&str>) -> Value {
