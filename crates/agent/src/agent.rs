@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::calls::Server;
 use crate::error::AgentError;
+use crate::exit::Exit;
 use crate::keystore::{FileKeys, KeyStore};
 use crate::observe::{Moment, Observer, Strike};
 use crate::perform::Hand;
@@ -45,6 +46,17 @@ pub enum End {
     Blank,
     /// The observer cut the power. What was in memory is gone.
     PowerCut,
+}
+
+impl End {
+    /// What a script branches on. A cut is for whoever asked for it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Member(_) => Exit::Good,
+            Self::Quarantined(..) => Exit::Quarantined,
+            Self::Blank | Self::PowerCut => Exit::NotYet,
+        }
+    }
 }
 
 impl Agent {
@@ -174,14 +186,27 @@ impl Agent {
         sleep(wait / self.settings.wait_divisor.max(1)).await;
     }
 
+    /// `longest`, or up to a quarter less: a thousand devices that started together don't come
+    /// back together.
+    pub(crate) async fn idle(&mut self, longest: Duration) {
+        let share = f64::from((self.surroundings.chance)()) / f64::from(u32::MAX);
+        self.hand.hang_up();
+        sleep(longest.mul_f64(1.0 - share / 4.0) / self.settings.wait_divisor.max(1)).await;
+    }
+
+    /// The clock, if it is believed.
+    pub(crate) fn believed_clock(&self) -> Option<UnixTime> {
+        let floor = self.floor();
+        (self.surroundings.clock)().filter(|now| *now >= floor)
+    }
+
     /// What is known of the time.
     pub(crate) fn time(&self) -> Time {
-        let floor = self.floor();
-        let clock = (self.surroundings.clock)().filter(|now| *now >= floor);
         let told = self
             .told
             .map(|(at, when)| at.plus(i64::try_from(when.elapsed().as_secs()).unwrap_or(i64::MAX)));
-        clock.or(told).map_or(Time::AtLeast(floor), Time::Known)
+        let known = self.believed_clock().or(told);
+        known.map_or(Time::AtLeast(self.floor()), Time::Known)
     }
 
     /// The server has told the time, under the pinned root.

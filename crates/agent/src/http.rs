@@ -368,3 +368,43 @@ pub enum LinkError {
     #[error("the reply was lost on the way (a fault that was asked for)")]
     Injected,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_url_is_a_host_and_a_port() {
+        for (url, want) in [
+            (
+                "https://localhost:8443",
+                Some(("localhost:8443", "localhost")),
+            ),
+            (
+                "https://fleet.example",
+                Some(("fleet.example:8443", "fleet.example")),
+            ),
+            ("https://10.0.0.5:443/", Some(("10.0.0.5:443", "10.0.0.5"))),
+            ("https://[::1]:9", Some(("[::1]:9", "::1"))),
+            ("http://localhost:8443", None),
+            ("localhost:8443", None),
+            ("https://localhost/est", None),
+            ("https://localhost?x=1", None),
+            ("https://me:pw@localhost", None),
+            ("https://-bad-.example.", None),
+            ("https://", None),
+            ("", None),
+        ] {
+            let got = url.parse::<Endpoint>();
+            let seen = got
+                .as_ref()
+                .ok()
+                .map(|e| (e.to_string(), e.name.to_str().into_owned()));
+            assert_eq!(
+                seen,
+                want.map(|(a, b)| (a.to_owned(), b.to_owned())),
+                "{url} {got:?}"
+            );
+        }
+    }
+}

@@ -25,6 +25,7 @@ mod keystore;
 mod observe;
 mod perform;
 mod renew;
+mod report;
 mod settings;
 mod status;
 mod store;

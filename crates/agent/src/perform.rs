@@ -1,6 +1,8 @@
 //! What each action of the machine is on Linux. Every one is safe to repeat.
 
-use imprint_device::{Action, Credential, Event, Failure, Key, Quarantine, Slot};
+use std::sync::Arc;
+
+use imprint_device::{Action, Credential, Event, Failure, Key, Slot};
 use imprint_est::{RequestKind, Secret, authorization};
 use imprint_identity::UnixTime;
 use imprint_pkix::certificate::Certificate;
@@ -11,22 +13,22 @@ use webpki::EndEntityCert;
 use crate::agent::Agent;
 use crate::calls::{CallError, Enrolled, Report};
 use crate::http::{Connection, LinkError};
-use crate::keystore::{KeyAlgorithm, KeyError};
+use crate::keystore::{KeyAlgorithm, KeyError, PublicKey, sha256};
 use crate::observe::{Moment, Strike};
-use crate::store::{RefusalText, StoreError};
+use crate::store::{RefusalText, StoreError, StoredCredential};
 use crate::tls::ClientIdentity;
 use crate::trust::{Time, TrustError, device_chain, judge_server};
 
 /// What the device has in hand: in memory alone, gone at a power cut.
 #[derive(Debug, Default)]
 pub(crate) struct Hand {
-    line: Option<(Who, Connection)>,
+    pub(crate) line: Option<(Who, Connection)>,
     /// What the server showed in TLS last: the certificates above ours are mostly among them.
     server_chain: Vec<CertificateDer<'static>>,
     granted: Vec<CertificateDer<'static>>,
     profile: Vec<u8>,
     /// Trouble on the way to the server, told once it is reached.
-    untold: Option<Report>,
+    pub(crate) untold: Option<Report>,
 }
 
 impl Hand {
@@ -37,7 +39,7 @@ impl Hand {
 
 /// As whom the device has connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Who {
+pub(crate) enum Who {
     /// Without a certificate.
     Stranger,
     /// With this one.
@@ -52,11 +54,11 @@ impl Agent {
     /// Performs `action`, and says what happened.
     pub(crate) async fn perform(&mut self, action: &Action) -> Result<Event, PowerCut> {
         let done = match action {
-            Action::Bootstrap => self.bootstrap().await,
+            Action::Bootstrap => self.bootstrap(action).await,
             Action::MakeKey { slot } => self.make_key(*slot),
             Action::Enroll { key } => self.enroll(action, *key).await,
             Action::Renew { key, credential } => self.renew(action, *key, *credential).await,
-            Action::FetchProfile => self.fetch_profile().await,
+            Action::FetchProfile => self.fetch_profile(action).await,
             Action::StoreCredential { key, slot } => self.store_credential(*key, *slot).await,
             // EST registers in settle; this is passed through.
             Action::Register { .. } => Ok(Event::Registered),
@@ -87,9 +89,11 @@ impl Agent {
 
     /// Reaches the server under the pinned root, learns the time, and judges again by that time
     /// what was believed without it.
-    async fn bootstrap(&mut self) -> Result<Event, Trouble> {
+    async fn bootstrap(&mut self, action: &Action) -> Result<Event, Trouble> {
         self.hand.hang_up();
-        let at = self.learn_time().await?;
+        let at = self.learn_time().await;
+        self.answered(action)?;
+        let at = at?;
         Ok(Event::Reached { at })
     }
 
@@ -163,7 +167,7 @@ impl Agent {
         }
     }
 
-    async fn fetch_profile(&mut self) -> Result<Event, Trouble> {
+    async fn fetch_profile(&mut self, action: &Action) -> Result<Event, Trouble> {
         let who = self
             .hand
             .line
@@ -174,10 +178,9 @@ impl Agent {
             Who::Member(_) => None,
         };
         let mut connection = self.line(who).await?;
-        self.hand.profile = self
-            .server
-            .profile(&mut connection, secret.as_ref())
-            .await?;
+        let profile = self.server.profile(&mut connection, secret.as_ref()).await;
+        self.answered(action)?;
+        self.hand.profile = profile?;
         self.hand.line = Some((who, connection));
         Ok(Event::ProfileFetched)
     }
@@ -281,7 +284,7 @@ impl Agent {
     }
 
     /// The open connection as `who`, or a fresh one. The caller gives it back when it is sound.
-    async fn line(&mut self, who: Who) -> Result<Connection, Trouble> {
+    pub(crate) async fn line(&mut self, who: Who) -> Result<Connection, Trouble> {
         match self.hand.line.take() {
             Some((known, connection)) if known == who && !connection.is_closed() => {
                 return Ok(connection);
@@ -299,10 +302,10 @@ impl Agent {
     }
 
     /// What the stores hold of `credential`, if it is what the journal knows.
-    fn stored(
+    pub(crate) fn stored(
         &self,
         credential: Credential,
-    ) -> Result<(crate::store::StoredCredential, ClientIdentity), Trouble> {
+    ) -> Result<(StoredCredential, ClientIdentity), Trouble> {
         let stored = self.store.credential(credential.slot)?;
         let stored = stored.filter(|stored| stored.digest() == credential.digest);
         let stored = stored.ok_or(Trouble::Event(Event::CredentialMissing(credential.slot)))?;
@@ -310,14 +313,14 @@ impl Agent {
         let identity = ClientIdentity {
             chain: stored.chain.clone(),
             public: self.key(credential.key)?,
-            keys: std::sync::Arc::clone(&self.keys),
+            keys: Arc::clone(&self.keys),
             slot,
         };
         Ok((stored, identity))
     }
 
     /// The key that the journal knows, and no other.
-    fn key(&self, key: Key) -> Result<crate::keystore::PublicKey, Trouble> {
+    fn key(&self, key: Key) -> Result<PublicKey, Trouble> {
         let public = self.keys.get(key.slot)?;
         let public = public.filter(|public| public.fingerprint() == key.fingerprint);
         public.ok_or(Trouble::Event(Event::KeyMissing(key.slot)))
@@ -357,7 +360,7 @@ impl Agent {
     }
 
     /// The token, as `Authorization`.
-    fn bootstrap_credential(&self) -> Result<Option<Secret>, Trouble> {
+    pub(crate) fn bootstrap_credential(&self) -> Result<Option<Secret>, Trouble> {
         let token = self.store.token()?;
         let user = self.settings.hardware.text();
         Ok(token.map(|token| authorization(&user, &String::from_utf8_lossy(token.expose()))))
@@ -380,71 +383,12 @@ impl Agent {
         let record = self.record().clone();
         self.observer.trouble(&record, &refusal);
     }
-
-    /// Tells the server what it can't know: what failed on the device itself, and that the device
-    /// now rests. Trouble on the way is kept and told in VERIFY; what the server refused, it knows.
-    pub(crate) async fn report_trouble(&mut self, event: &Event, before: Option<Quarantine>) {
-        let record = self.record();
-        let report = |code: &str| Report {
-            step: record.step().to_string(),
-            code: code.to_owned(),
-            attempts: record.attempts.into(),
-        };
-        let came_to_rest = record.quarantine.filter(|_| before.is_none());
-        match (event, came_to_rest) {
-            (Event::Failed(failure), _) if is_of_the_way(failure) => {
-                self.hand.untold = Some(report(failure.code.as_str()));
-            }
-            (_, Some(reason)) if reason != Quarantine::Refused => {
-                let report = report(reason.name());
-                self.send_report(&report).await;
-            }
-            (Event::Failed(failure), None) if is_of_the_device(failure) && record.attempts <= 1 => {
-                let report = report(failure.code.as_str());
-                self.send_report(&report).await;
-            }
-            _ => {}
-        }
-    }
-
-    async fn tell_the_untold(&mut self) {
-        if let Some(report) = self.hand.untold.take() {
-            self.send_report(&report).await;
-        }
-    }
-
-    /// One try. The way into the fleet never waits for it longer than for any other reply, and
-    /// never fails by it.
-    async fn send_report(&mut self, report: &Report) {
-        let member = self
-            .record()
-            .credential()
-            .filter(|known| self.stored(*known).is_ok());
-        let (who, secret) = match (self.hand.line.as_ref().map(|(who, _)| *who), member) {
-            (Some(Who::Member(credential)), _) | (None, Some(credential)) => {
-                (Who::Member(credential), None)
-            }
-            _ => (Who::Stranger, self.bootstrap_credential().ok().flatten()),
-        };
-        if who == Who::Stranger && secret.is_none() {
-            return;
-        }
-        if let Ok(mut connection) = self.line(who).await
-            && self
-                .server
-                .report(&mut connection, report, secret.as_ref())
-                .await
-                .is_ok()
-        {
-            self.hand.line = Some((who, connection));
-        }
-    }
 }
 
 /// Whether a certificate is for this key.
 fn is_for(der: &CertificateDer<'_>, key: Key) -> bool {
     EndEntityCert::try_from(der).is_ok_and(|certificate| {
-        crate::keystore::sha256(&[&certificate.subject_public_key_info()]) == key.fingerprint.0
+        sha256(&[&certificate.subject_public_key_info()]) == key.fingerprint.0
     })
 }
 
@@ -462,30 +406,6 @@ fn validity(certificates: &[CertificateDer<'_>]) -> (UnixTime, UnixTime) {
             )
         },
     )
-}
-
-/// Failures between device and server: the report of one would not arrive either.
-fn is_of_the_way(failure: &Failure) -> bool {
-    const WAY: [&str; 6] = [
-        "server-name-unresolved",
-        "server-unreachable",
-        "server-silent",
-        "server-untrusted",
-        "tls-failed",
-        "reply-lost",
-    ];
-    WAY.contains(&failure.code.as_str())
-}
-
-/// Failures that happen on the device, where no server sees them.
-fn is_of_the_device(failure: &Failure) -> bool {
-    const DEVICE: [&str; 4] = [
-        "storage-failed",
-        "key-store-failed",
-        "reply-unreadable",
-        "handshake-resumed",
-    ];
-    DEVICE.contains(&failure.code.as_str())
 }
 
 /// Why an action did not do what it is for.

@@ -6,13 +6,11 @@ use std::time::Duration;
 use imprint_device::{Credential, Event};
 use imprint_identity::UnixTime;
 use imprint_pkix::certificate::Certificate;
-use tokio::time::sleep;
 
 use crate::agent::{Agent, End, Ran};
 use crate::calls::Profile;
 use crate::error::AgentError;
 use crate::store::StoredCredential;
-use crate::trust::Time;
 
 /// When a certificate should get a successor: when its profile says so, but while it still lives,
 /// else after two thirds of its lifetime. `None`: it has no end.
@@ -78,8 +76,7 @@ impl Agent {
             if let Some(reason) = self.record().quarantine {
                 return Ok(End::Quarantined(reason, Box::new(self)));
             }
-            self.hand.hang_up();
-            sleep(BETWEEN_LOOKS / self.settings.wait_divisor.max(1)).await;
+            self.idle(BETWEEN_LOOKS).await;
         }
     }
 
@@ -88,11 +85,12 @@ impl Agent {
         Ok(stored.and_then(|stored| stored.renewal_due()))
     }
 
-    /// The time: by a clock that is believed, or told in this run of the agent, or asked for now.
+    /// The time: by a clock that is believed, else asked for now. What was told earlier does not
+    /// count, because the counter behind it stands still while the device sleeps.
     async fn now(&mut self) -> Option<UnixTime> {
-        match self.time() {
-            Time::Known(at) => Some(at),
-            Time::AtLeast(_) => self.learn_time().await.ok(),
+        match self.believed_clock() {
+            Some(now) => Some(now),
+            None => self.learn_time().await.ok(),
         }
     }
 }
@@ -110,8 +108,8 @@ pub enum Renewed {
     PowerCut,
 }
 
-/// Often enough for lifetimes of days, and once an hour costs nothing.
-const BETWEEN_LOOKS: Duration = Duration::from_hours(1);
+/// Often enough for lifetimes of days; a device without a clock asks the server each time.
+const BETWEEN_LOOKS: Duration = Duration::from_hours(6);
 
 #[cfg(test)]
 mod tests {
