@@ -5,7 +5,7 @@ mod read;
 mod write;
 
 pub use read::Malformed;
-pub(crate) use read::{Element, Elements};
+pub(crate) use read::{Element, Elements, is_object_identifier};
 pub(crate) use write::{
     boolean, explicit, integer, octet_string, oid, positive_integer, primitive, sequence,
     sequence_of, set, whole_bits,

@@ -86,10 +86,10 @@ pub enum CertsOnlyError {
         /// Its length.
         octets: usize,
     },
-    /// Not DER, or not ContentInfo.
+    /// Not DER, or not `ContentInfo`.
     #[error("the PKCS#7 can't be read: {0}")]
     Malformed(#[from] Malformed),
-    /// ContentInfo of another type.
+    /// `ContentInfo` of another type.
     #[error("the PKCS#7 is not signed data")]
     NotSignedData,
     /// More than [`CERTIFICATES_MAX`] certificates.

@@ -204,7 +204,7 @@ pub struct Crl {
 }
 
 impl Crl {
-    /// Reads a version 2 CertificateList in DER, nothing behind it. Its length is for the caller to
+    /// Reads a version 2 `CertificateList` in DER, nothing behind it. Its length is for the caller to
     /// bound: a CRL with a million entries has 40 MB.
     pub fn parse(der: &[u8]) -> Result<Self, CrlError> {
         let signed = Signed::read(der, "certificateList")?;
@@ -334,3 +334,6 @@ pub enum CrlError {
 }
 
 const ENTRY: &str = "revokedCertificates";
+
+#[cfg(test)]
+mod tests;

@@ -44,7 +44,7 @@ pub struct Csr {
 }
 
 impl Csr {
-    /// Reads a CertificationRequest in DER, at most [`CSR_MAX`] octets, nothing behind it.
+    /// Reads a `CertificationRequest` in DER, at most [`CSR_MAX`] octets, nothing behind it.
     pub fn parse(der: &[u8]) -> Result<Self, CsrError> {
         if der.len() > CSR_MAX {
             return Err(CsrError::TooLong { octets: der.len() });

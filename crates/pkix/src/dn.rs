@@ -12,7 +12,7 @@ use crate::oid as id;
 /// The most characters that a common name may have (RFC 5280 appendix A, `ub-common-name`).
 pub const COMMON_NAME_MAX: usize = 64;
 
-/// A Name in DER: an optional organization, then the common name, each a UTF8String.
+/// A Name in DER: an optional organization, then the common name, each a `UTF8String`.
 #[must_use]
 pub fn common_name_der(common_name: &str, organization: Option<&str>) -> Vec<u8> {
     let organization = organization.map(|text| relative(id::ORGANIZATION_NAME, text));
@@ -77,8 +77,8 @@ fn check_attribute(mut fields: Elements<'_>, what: &'static str) -> Result<(), M
     }
 }
 
-/// The text of a DirectoryString or IA5String, by its tag. T61String is read as Latin-1, as
-/// everybody does; BMPString as UTF-16, which it was before it was called so.
+/// The text of a `DirectoryString` or `IA5String`, by its tag. `T61String` is read as Latin-1, as
+/// everybody does; `BMPString` as UTF-16, which it was before it was called so.
 pub(crate) fn text(value: &Element<'_>) -> Option<String> {
     match value.tag {
         tag::UTF8_STRING => core::str::from_utf8(value.content)

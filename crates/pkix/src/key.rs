@@ -105,7 +105,7 @@ impl PublicKey {
     }
 
     /// The content of the BIT STRING: an uncompressed point `04 || X || Y`, 32 octets of Ed25519,
-    /// or an RSAPublicKey in DER.
+    /// or an `RSAPublicKey` in DER.
     #[must_use]
     pub fn key_bits(&self) -> &[u8] {
         &self.key_bits
@@ -126,7 +126,7 @@ impl fmt::Debug for PublicKey {
 }
 
 /// Writes the SubjectPublicKeyInfo of a key from its bare bits, for keys that come from a chip:
-/// `04 || X || Y`, 32 octets of Ed25519, or an RSAPublicKey in DER. The bits are not checked.
+/// `04 || X || Y`, 32 octets of Ed25519, or an `RSAPublicKey` in DER. The bits are not checked.
 #[must_use]
 pub fn spki_der(algorithm: KeyAlgorithm, key_bits: &[u8]) -> Vec<u8> {
     let algorithm = match algorithm {
@@ -178,7 +178,7 @@ fn edwards(parameters: Elements<'_>, key: &[u8]) -> Result<KeyAlgorithm, KeyErro
 }
 
 /// RFC 3279 section 2.3.1: parameters NULL (demanded, because a key with and one without would be
-/// two spellings of the same key), and RSAPublicKey { modulus, publicExponent }.
+/// two spellings of the same key), and `RSAPublicKey` { modulus, publicExponent }.
 fn rsa(mut parameters: Elements<'_>, key: &[u8]) -> Result<KeyAlgorithm, KeyError> {
     let null = parameters.expect(tag::NULL, WHAT)?;
     parameters.finish(WHAT)?;

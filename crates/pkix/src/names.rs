@@ -9,7 +9,7 @@ use core::net::IpAddr;
 use crate::asn1::{Element, Malformed, explicit, octet_string, oid, primitive, sequence_of, tag};
 use crate::oid as id;
 
-/// A set of GeneralNames, each in DER. Order and repetition don't count: a renewal's names are
+/// A set of `GeneralNames`, each in DER. Order and repetition don't count: a renewal's names are
 /// compared as a set.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NameSet(BTreeSet<Vec<u8>>);

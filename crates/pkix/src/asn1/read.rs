@@ -82,6 +82,24 @@ impl<'a> Element<'a> {
         }
     }
 
+    /// For a value that nobody will look at: is its content at least possible for its type? Other
+    /// readers of the same bytes may look.
+    pub(crate) fn is_well_formed(&self) -> bool {
+        match self.tag {
+            tag::BOOLEAN => self.content.len() == 1,
+            tag::INTEGER | tag::ENUMERATED => self.integer("").is_ok(),
+            tag::NULL => self.content.is_empty(),
+            tag::OID => is_object_identifier(self.content),
+            tag::BIT_STRING => match self.content {
+                [unused @ 1..=7, .., last] => last.trailing_zeros() >= u32::from(*unused),
+                [0, ..] => true,
+                _ => false,
+            },
+            tag::BMP_STRING => self.content.len().is_multiple_of(2),
+            _ => true,
+        }
+    }
+
     /// The content octets of an OBJECT IDENTIFIER, of any length: device vendors use arcs of 128
     /// bits (2.25.<UUID>), which no fixed-size type holds.
     pub(crate) fn oid(&self, what: &'static str) -> Result<&'a [u8], Malformed> {
@@ -94,7 +112,7 @@ impl<'a> Element<'a> {
 }
 
 /// Is this the content of an OBJECT IDENTIFIER: whole arcs, none padded (X.690 section 8.19)?
-fn is_object_identifier(content: &[u8]) -> bool {
+pub(crate) fn is_object_identifier(content: &[u8]) -> bool {
     let mut arc_begins = true;
     for octet in content {
         if arc_begins && *octet == 0x80 {
@@ -192,6 +210,39 @@ mod tests {
         ] {
             let got = Element::only(input, tag::OCTET_STRING, "test").is_ok();
             assert_eq!(got, want, "{input:02x?}");
+        }
+    }
+
+    #[test]
+    fn values_that_nobody_looks_at_are_at_least_possible() {
+        for (tag, content, want) in [
+            (tag::BOOLEAN, &[0xff][..], true),
+            (tag::BOOLEAN, &[], false),
+            (tag::INTEGER, &[0x7f], true),
+            (tag::INTEGER, &[], false),
+            (tag::ENUMERATED, &[0x00, 0x01], false),
+            (tag::NULL, &[], true),
+            (tag::NULL, &[0], false),
+            (tag::OID, &[0x2a], true),
+            (tag::OID, &[0x80], false),
+            (tag::BIT_STRING, &[0], true),
+            (tag::BIT_STRING, &[0, 1], true),
+            (tag::BIT_STRING, &[1, 2], true),
+            (tag::BIT_STRING, &[1, 1], false),
+            (tag::BIT_STRING, &[1], false),
+            (tag::BIT_STRING, &[8, 0], false),
+            (tag::BIT_STRING, &[], false),
+            (tag::BMP_STRING, &[0, 1], true),
+            (tag::BMP_STRING, &[0], false),
+            (tag::PRINTABLE_STRING, &[], true),
+            (tag::SEQUENCE, &[0xff], true),
+        ] {
+            let element = Element {
+                tag,
+                content,
+                der: &[],
+            };
+            assert_eq!(element.is_well_formed(), want, "{tag:02x} {content:02x?}");
         }
     }
 

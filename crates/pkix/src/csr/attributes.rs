@@ -1,9 +1,11 @@
 //! What a request's attributes say (RFC 2985 section 5.4).
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use super::CsrError;
 use crate::asn1::{Element, Malformed, tag};
+use crate::certificate::Extension;
 use crate::dn;
 use crate::names::NameSet;
 use crate::oid;
@@ -31,7 +33,7 @@ impl Attributes {
             } else if kind == oid::EXTENSION_REQUEST.as_bytes()
                 || kind == oid::MICROSOFT_EXTENSION_REQUEST.as_bytes()
             {
-                let Some(names) = extension_request(&values)? else {
+                let Requested::Extensions { names } = Requested::read(&values)? else {
                     continue;
                 };
                 if core::mem::replace(&mut extensions_seen, true) {
@@ -60,12 +62,16 @@ impl<'a> Attribute<'a> {
         let values = fields.expect(tag::SET, WHAT)?;
         fields.finish(WHAT)?;
         let mut each = values.children(WHAT)?;
-        while each.next(WHAT)?.is_some() {}
+        while let Some(value) = each.next(WHAT)? {
+            if !value.is_well_formed() {
+                return Err(Malformed(WHAT));
+            }
+        }
         Ok(Self { kind, values })
     }
 }
 
-/// DirectoryString (SIZE (1..255)), though an empty one is read as such: libest sends it.
+/// `DirectoryString` (SIZE (1..255)), though an empty one is read as such: libest sends it.
 fn challenge_password(values: &Element<'_>) -> Result<String, CsrError> {
     let mut values = values.children(WHAT)?;
     let text = values.next(WHAT)?.and_then(|value| dn::text(&value));
@@ -74,38 +80,47 @@ fn challenge_password(values: &Element<'_>) -> Result<String, CsrError> {
         .ok_or(CsrError::ChallengePassword)
 }
 
-/// `Ok(None)`: no Extensions in there, as if the attribute were absent (libest puts an empty string
-/// where the extensions should be). `Ok(Some(None))`: extensions, but no names among them.
-fn extension_request(values: &Element<'_>) -> Result<Option<Option<NameSet>>, CsrError> {
-    let mut values = values.children(WHAT)?;
-    let Some(extensions) = values.next(WHAT)? else {
-        return Ok(None);
-    };
-    if values.next(WHAT)?.is_some() {
-        return Err(CsrError::ExtensionRequestRepeated);
-    }
-    let Ok(names) = subject_alt_names(&extensions) else {
-        return Ok(None);
-    };
-    match names.as_slice() {
-        [] => Ok(Some(None)),
-        [names] => match NameSet::read(names) {
-            Ok(names) => Ok(Some(Some(names))),
-            Err(_) => Err(CsrError::RequestedNames),
-        },
-        _ => Err(CsrError::ExtensionRequestRepeated),
+/// What an `extensionRequest` holds.
+enum Requested {
+    /// Nothing that is a list of extensions. As if the attribute were absent: libest puts an empty
+    /// string where the extensions should be.
+    Nothing,
+    /// Extensions, perhaps with names among them.
+    Extensions { names: Option<NameSet> },
+}
+
+impl Requested {
+    fn read(values: &Element<'_>) -> Result<Self, CsrError> {
+        let mut values = values.children(WHAT)?;
+        let Some(extensions) = values.next(WHAT)? else {
+            return Ok(Self::Nothing);
+        };
+        if values.next(WHAT)?.is_some() {
+            return Err(CsrError::ExtensionRequestRepeated);
+        }
+        let Ok(lists) = subject_alt_names(&extensions) else {
+            return Ok(Self::Nothing);
+        };
+        match lists.as_slice() {
+            [] => Ok(Self::Extensions { names: None }),
+            [list] => match NameSet::read(list) {
+                Ok(names) => Ok(Self::Extensions { names: Some(names) }),
+                Err(_) => Err(CsrError::RequestedNames),
+            },
+            _ => Err(CsrError::ExtensionRequestRepeated),
+        }
     }
 }
 
 /// The value of each subjectAltName extension in `Extensions`.
-fn subject_alt_names<'a>(extensions: &Element<'a>) -> Result<alloc::vec::Vec<&'a [u8]>, Malformed> {
+fn subject_alt_names<'a>(extensions: &Element<'a>) -> Result<Vec<&'a [u8]>, Malformed> {
     if extensions.tag != tag::SEQUENCE {
         return Err(Malformed(WHAT));
     }
-    let mut found = alloc::vec::Vec::new();
+    let mut found = Vec::new();
     let mut extensions = extensions.children(WHAT)?;
     while let Some(extension) = extensions.next(WHAT)? {
-        let extension = crate::certificate::Extension::read(&extension)?;
+        let extension = Extension::read(&extension)?;
         if extension.kind == oid::SUBJECT_ALT_NAME.as_bytes() {
             found.push(extension.value);
         }

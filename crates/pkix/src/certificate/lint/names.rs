@@ -13,6 +13,7 @@ use x509_cert::ext::pkix::crl::dp::DistributionPoint;
 use x509_cert::ext::pkix::name::{DistributionPointName, GeneralName, OtherName};
 
 use super::LintError;
+use crate::asn1::is_object_identifier;
 use crate::oid as id;
 
 /// May this be a URI in a device's certificate? An `http` or `https` URL whose host is a name of at
@@ -172,7 +173,7 @@ pub(super) fn authority_info(descriptions: &[AccessDescription]) -> Result<(), L
 /// `id-on-hardwareModuleName { SEQUENCE { hwType OBJECT IDENTIFIER, hwSerialNum OCTET STRING } }`.
 /// `hwType` is not decoded: an arc of 128 bits is more than its type in this library can hold.
 fn is_hardware_module(other: &OtherName) -> bool {
-    let module = || -> der::Result<(usize, usize)> {
+    let module = || -> der::Result<bool> {
         let value = AnyRef::from(&other.value);
         value.tag().assert_eq(Tag::Sequence)?;
         let mut fields = SliceReader::new(value.value())?;
@@ -181,10 +182,9 @@ fn is_hardware_module(other: &OtherName) -> bool {
         let serial: AnyRef<'_> = fields.decode()?;
         serial.tag().assert_eq(Tag::OctetString)?;
         fields.finish()?;
-        Ok((hw_type.value().len(), serial.value().len()))
+        Ok(is_object_identifier(hw_type.value()) && !serial.value().is_empty())
     };
-    other.type_id == id::HARDWARE_MODULE_NAME
-        && module().is_ok_and(|(hw_type, serial)| hw_type > 0 && serial > 0)
+    other.type_id == id::HARDWARE_MODULE_NAME && module().unwrap_or(false)
 }
 
 #[cfg(test)]
