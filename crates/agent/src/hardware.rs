@@ -34,6 +34,17 @@ pub fn strongest(root: &Path) -> Result<HardwareId, Vec<HardwareReadError>> {
     Err(reasons)
 }
 
+/// What a person typed: the name of a source that Linux shows is read, anything else is an id.
+pub fn typed(text: &str, root: &Path) -> Result<HardwareId, HardwareReadError> {
+    match LINUX_SOURCES
+        .into_iter()
+        .find(|source| source.prefix() == text)
+    {
+        Some(source) => read(source, root),
+        None => Ok(HardwareId::parse(text)?),
+    }
+}
+
 /// The id that `source` gives under `root`.
 pub fn read(source: Source, root: &Path) -> Result<HardwareId, HardwareReadError> {
     let raw = match source {
@@ -173,6 +184,9 @@ pub enum HardwareReadError {
         /// What is wrong with it.
         reason: HardwareIdError,
     },
+    /// What was typed is no id.
+    #[error(transparent)]
+    Typed(#[from] HardwareIdError),
     /// A source of microcontrollers, secure elements or labels.
     #[error("{of} is not read by Linux; give the id as {of}:value")]
     NotOnLinux {
@@ -247,6 +261,22 @@ mod tests {
             assert_eq!(id.to_string(), want);
         }
         assert_eq!(strongest(dir.path()).unwrap().source(), Source::Soc);
+    }
+
+    #[test]
+    fn a_source_that_is_typed_is_read_and_an_id_is_taken() {
+        let dir = root(&[SOC]);
+        for (text, want) in [
+            ("soc", Some("soc:0A1B2C3D4E5F6071")),
+            ("soc:other", Some("soc:other")),
+            ("SN-1", Some("custom:SN-1")),
+            ("machine-id", None),
+            ("stm32:00", None),
+            ("", None),
+        ] {
+            let id = typed(text, dir.path()).ok().map(|id| id.to_string());
+            assert_eq!(id.as_deref(), want, "{text}");
+        }
     }
 
     #[test]
