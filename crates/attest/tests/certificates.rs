@@ -1,6 +1,6 @@
 //! Certificates as evidence: ours, on record, in time; else a doubt that says which is not.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{

@@ -66,6 +66,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             der: imprint_pkix::crl::assemble(&to_be_signed, issuer.algorithm, &signature),
             this_update: now,
             next_update,
+            through: facts.through,
         };
         if self.ledger().crl_publish(crl.clone(), now).await? {
             return Ok(crl);

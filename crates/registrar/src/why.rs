@@ -251,10 +251,10 @@ fn certificate_line(certificate: &CertificateRecord) -> String {
     } = certificate;
     let mut line = format!("{intended_at}: certificate {serial} {origin}, now {state}");
     if let Some(at) = certificate.verified_at {
-        line.push_str(&format!(", first used {at}"));
+        line = format!("{line}, first used {at}");
     }
     if let Some((at, reason)) = certificate.revoked {
-        line.push_str(&format!(", revoked {at} ({reason})"));
+        line = format!("{line}, revoked {at} ({reason})");
     }
     line
 }

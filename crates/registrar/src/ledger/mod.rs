@@ -6,13 +6,15 @@
 //!
 //! Every change appends its line to the journal in the same transaction. An answer means durable.
 
+#[cfg(feature = "contract")]
+pub mod contract;
 mod record;
 
 use std::future::Future;
 
-use imprint_attest::KeyFingerprint;
 use imprint_identity::{DeviceId, HardwareId, UnixTime};
 
+pub use imprint_attest::KeyFingerprint;
 pub use record::*;
 
 use crate::journal::JournalRow;

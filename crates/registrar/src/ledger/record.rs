@@ -694,6 +694,8 @@ pub struct CrlRecord {
     pub this_update: UnixTime,
     /// When the next one is out at the latest.
     pub next_update: UnixTime,
+    /// [`CrlFacts::through`] of the facts that it was made from.
+    pub through: u64,
 }
 
 /// What the next revocation list must say.
@@ -703,6 +705,9 @@ pub struct CrlFacts {
     pub revoked: Vec<(Serial, UnixTime, RevocationReason)>,
     /// The list on record.
     pub current: Option<CrlRecord>,
-    /// Whether anything was revoked after the list on record was made.
+    /// Whether anything was revoked that the list on record can't know of. Counted, not timed: a
+    /// revocation that commits between these facts and the list must not hide in the same second.
     pub stale: bool,
+    /// How many revocations of this issuer's certificates these facts have seen; only grows.
+    pub through: u64,
 }
