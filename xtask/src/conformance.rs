@@ -11,11 +11,14 @@ use clap::Args;
 
 use crate::shell::{Workshop, run as run_command};
 
-#[derive(Args, Default)]
+#[derive(Args)]
 pub(crate) struct Options {
     /// Only the scripts whose name contains this
     #[arg(long)]
     pub(crate) only: Option<String>,
+    /// Also the scripts whose clients are large, in `conformance/deep`
+    #[arg(long)]
+    pub(crate) deep: bool,
 }
 
 /// `cargo xtask conformance`
@@ -24,7 +27,7 @@ pub(crate) fn run(workshop: &Workshop, options: &Options) -> Result<()> {
     let only = options.only.as_deref().unwrap_or_default();
     let mut failed = Vec::new();
     let mut ran = 0;
-    for script in scripts(workshop)? {
+    for script in scripts(workshop, options.deep)? {
         let name = script
             .file_stem()
             .unwrap_or_default()
@@ -68,14 +71,17 @@ pub(crate) fn release_binary(workshop: &Workshop) -> Result<PathBuf> {
     Ok(workshop.target().join("release/imprint"))
 }
 
-fn scripts(workshop: &Workshop) -> Result<Vec<PathBuf>> {
-    let folder = workshop.root.join("conformance");
+fn scripts(workshop: &Workshop, deep: bool) -> Result<Vec<PathBuf>> {
+    let folders = ["conformance", "conformance/deep"];
     let mut scripts = Vec::new();
-    for entry in fs::read_dir(&folder).context("cannot read conformance/")? {
-        let path = entry?.path();
-        let is_script = path.extension().is_some_and(|extension| extension == "sh");
-        if is_script && path.file_stem().is_some_and(|stem| stem != "lib") {
-            scripts.push(path);
+    for folder in folders.iter().take(if deep { 2 } else { 1 }) {
+        let entries = fs::read_dir(workshop.root.join(folder));
+        for entry in entries.with_context(|| format!("cannot read {folder}"))? {
+            let path = entry?.path();
+            let is_script = path.extension().is_some_and(|extension| extension == "sh");
+            if is_script && path.file_stem().is_some_and(|stem| stem != "lib") {
+                scripts.push(path);
+            }
         }
     }
     scripts.sort();

@@ -34,7 +34,11 @@ enum Command {
     /// Installs what the tests need, then runs all of them
     Test(test::Options),
     /// Installs what the tests need: Debian packages, and Python tools under target/tools
-    Setup,
+    Setup {
+        /// Also what only the deep run needs
+        #[arg(long)]
+        deep: bool,
+    },
     /// Compares the crates' dependencies with the drawing of the architecture
     Arrows,
     /// Runs the commands in README.md and docs/ against the release binary
@@ -62,7 +66,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         // It reports what it skipped as its last words.
         Command::Test(options) => return ended(test::run(&workshop, &options)),
-        Command::Setup => setup::run(&workshop),
+        Command::Setup { deep } => setup::run(&workshop, deep),
         Command::Arrows => arrows::run(&workshop),
         Command::Readme => readme::run(&workshop),
         Command::Conformance(options) => conformance::run(&workshop, &options),

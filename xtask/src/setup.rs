@@ -9,13 +9,14 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::shell::{Workshop, run as run_command, succeeds};
-use crate::tools::{DEBIAN, PKILINT, Tool};
+use crate::tools::{DEBIAN, DEEP, PKILINT, Tool};
 
 /// `cargo xtask setup`, and the first step of `cargo xtask test`.
-pub(crate) fn run(workshop: &Workshop) -> Result<()> {
-    debian(workshop);
+pub(crate) fn run(workshop: &Workshop, deep: bool) -> Result<()> {
+    let packaged: Vec<&Tool> = DEBIAN.iter().chain(DEEP.iter().filter(|_| deep)).collect();
+    debian(workshop, &packaged);
     python(workshop)?;
-    let tools = DEBIAN.iter().chain([&PKILINT]);
+    let tools = packaged.into_iter().chain([&PKILINT]);
     let missing: Vec<&Tool> = tools.filter(|tool| !tool.is_present(workshop)).collect();
     if missing.is_empty() {
         println!("setup: every tool is there");
@@ -31,11 +32,9 @@ pub(crate) fn run(workshop: &Workshop) -> Result<()> {
     Ok(())
 }
 
-fn debian(workshop: &Workshop) {
-    let missing: Vec<&Tool> = DEBIAN
-        .iter()
-        .filter(|tool| !tool.is_present(workshop))
-        .collect();
+fn debian(workshop: &Workshop, tools: &[&Tool]) {
+    let missing = tools.iter().filter(|tool| !tool.is_present(workshop));
+    let missing: Vec<&&Tool> = missing.collect();
     if missing.is_empty() {
         return;
     }

@@ -23,14 +23,14 @@ type Part = (&'static str, fn(&Workshop, &Options) -> Result<()>);
 
 /// What every run has, in the order of how soon it fails.
 const PARTS: &[Part] = &[
-    ("setup", |workshop, _| setup::run(workshop)),
+    ("setup", |workshop, options| {
+        setup::run(workshop, options.deep)
+    }),
     ("crates", crates),
     ("doctests", doctests),
     ("planted", |workshop, _| planted::run(workshop)),
     ("demo", demo),
-    ("conformance", |workshop, _| {
-        conformance::run(workshop, &conformance::Options::default())
-    }),
+    ("conformance", clients),
 ];
 
 /// What only the deep run has.
@@ -124,6 +124,12 @@ fn crates(workshop: &Workshop, options: &Options) -> Result<()> {
 
 fn doctests(workshop: &Workshop, _: &Options) -> Result<()> {
     run_command(workshop.cargo().args(["test", "--workspace", "--doc"]))
+}
+
+/// Clients that others wrote.
+fn clients(workshop: &Workshop, options: &Options) -> Result<()> {
+    let deep = options.deep;
+    conformance::run(workshop, &conformance::Options { only: None, deep })
 }
 
 /// A whole fleet in one process, judged by its own invariants.

@@ -24,7 +24,7 @@ impl Tool {
     }
 }
 
-/// Every tool that comes as a Debian package.
+/// The tools that come as Debian packages.
 pub(crate) const DEBIAN: &[Tool] = &[
     Tool {
         name: "curl",
@@ -61,6 +61,23 @@ pub(crate) const DEBIAN: &[Tool] = &[
         probe: &["python3", "-c", "import ensurepip, venv"],
     },
 ];
+
+/// What only the deep run has, because it is large.
+pub(crate) const DEEP: &[Tool] = &[Tool {
+    name: "BouncyCastle",
+    checks: "enrollment and renewal by BouncyCastle",
+    packages: &[
+        "default-jdk-headless",
+        "libbcpkix-java",
+        "libbcprov-java",
+        "libbcutil-java",
+    ],
+    probe: &[
+        "sh",
+        "-c",
+        "javac --version && test -r /usr/share/java/bcpkix.jar",
+    ],
+}];
 
 /// The linter of certificates and CRLs, which lives in a Python environment of its own.
 pub(crate) const PKILINT: Tool = Tool {
