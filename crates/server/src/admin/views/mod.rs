@@ -1,0 +1,30 @@
+//! What the API says, as types that both of its ends share: the routes write them, the command
+//! line reads them.
+//!
+//! Times are RFC 3339 in UTC. No view has a place for a secret, except [`MintedView::token`], which
+//! is said once.
+
+mod authority;
+mod device;
+mod journal;
+mod product;
+mod token;
+
+pub use authority::{AuthorityView, CrlRenewal, CrlView, StatusView};
+pub use device::{
+    Adoption, Approval, CertificateView, DeviceFileView, DeviceView, Issue, IssuedView, Reason,
+    RefusalView, ReportView, Revocation, WaitingView, WhyView,
+};
+pub use journal::{AlteredView, JournalRowView, JournalVerdict};
+pub use product::{
+    AppliedView, CertificateProfileView, ChangeView, ConnectionView, FleetView, KeyChange,
+    ProductView, TokenPolicyView,
+};
+pub use token::{AllowlistChange, AllowlistChanged, LeaseView, MintedView, Rebind, TokenOrderView, TokenView};
+
+use imprint_identity::UnixTime;
+
+/// A moment, in RFC 3339.
+fn moment(time: UnixTime) -> String {
+    time.to_string()
+}
