@@ -36,9 +36,13 @@ impl<L: Ledger, S: Signer> Devices<L, S> {
         let (allowed, path) = match asked.head.uri.path() {
             path @ ("/v1/time" | "/v1/profile" | "/v1/verify") => ("GET", path),
             path @ "/v1/report" => ("POST", path),
-            _ => return said(404, "not-found", "There is no such resource.", asked),
+            _ => {
+                self.seen(asked, peer, now).await;
+                return said(404, "not-found", "There is no such resource.", asked);
+            }
         };
         if asked.head.method.as_str() != allowed {
+            self.seen(asked, peer, now).await;
             let text = format!("This resource takes {allowed} only.");
             let mut reply = said(405, "method-not-allowed", &text, asked);
             reply.headers.push(("Allow", allowed.to_owned()));

@@ -21,7 +21,10 @@ impl<L: Ledger, S: Signer> Devices<L, S> {
                 Ok(reply) => reply,
                 Err(refusal) => self.refuse(refusal),
             },
-            Err(error) => Reply::Bad(error),
+            Err(error) => {
+                self.seen(asked, peer, self.world.now()).await;
+                Reply::Bad(error)
+            }
         };
         reply.encode(asked.line_style())
     }

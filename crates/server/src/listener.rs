@@ -51,9 +51,8 @@ pub struct Peer {
     pub(crate) channel: Channel,
 }
 
-/// A socket that listens.
+/// How one listener's connections are treated.
 pub(crate) struct Listener {
-    pub(crate) socket: TcpListener,
     /// `None`: in the clear.
     pub(crate) tls: Option<Tls>,
     pub(crate) limits: Limits,
@@ -84,8 +83,8 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 impl Listener {
-    /// Takes connections until the server stops.
-    pub(crate) async fn run<D: Door>(self, door: Arc<D>) {
+    /// Takes connections until the server stops; the socket is closed then, whoever is still there.
+    pub(crate) async fn run<D: Door>(self, socket: TcpListener, door: Arc<D>) {
         let listener = Arc::new(self);
         let free = Arc::new(Semaphore::new(listener.limits.connections));
         let mut stop = listener.lifetime.stop.clone();
@@ -93,7 +92,7 @@ impl Listener {
             let next = async {
                 // A place first: whom we can't serve waits in the kernel's queue.
                 let place = Arc::clone(&free).acquire_owned().await;
-                (listener.socket.accept().await, place)
+                (socket.accept().await, place)
             };
             let (accepted, place) = tokio::select! {
                 biased;

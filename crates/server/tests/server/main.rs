@@ -1,0 +1,19 @@
+//! The server as its clients see it: over real sockets and TLS, on a real ledger and signer.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that finds something else than it wants ends there"
+)]
+
+mod channel;
+mod device;
+mod est;
+mod hostile;
+mod limits;
+mod log;
+mod outage;
+mod plain;
+mod support;
+mod tls;

@@ -1,0 +1,74 @@
+//! A ledger whose database is gone: a full disk, a lost connection.
+
+use imprint_identity::{DeviceId, HardwareId, UnixTime};
+use imprint_registrar::journal::JournalRow;
+use imprint_registrar::ledger::{
+    Acted, Adopted, Adoption, Credential, CrlFacts, CrlRecord, DeviceAct, DeviceFile, DeviceFilter,
+    DeviceRecord, Facts, FactsQuery, Grant, Intention, NewToken, RefusalSample, Report, Settlement,
+    TokenAct, TokenAlarm, TokenFilter, TokenRecord, Wait, Waited,
+};
+use imprint_registrar::product::Product;
+use imprint_registrar::serial::Serial;
+use imprint_registrar::{Ledger, LedgerError};
+
+/// Answers what a server must know to start, and nothing afterwards.
+pub(crate) struct Outage;
+
+fn gone<T>() -> Result<T, LedgerError> {
+    Err(LedgerError::Unavailable {
+        reason: "the disk is full".to_owned(),
+    })
+}
+
+macro_rules! all_gone {
+    ($($name:ident($($argument:ident: $kind:ty),*) -> $answer:ty;)*) => {
+        $(async fn $name(&self, $($argument: $kind),*) -> Result<$answer, LedgerError> {
+            $(let _ = $argument;)*
+            gone()
+        })*
+    };
+}
+
+impl Ledger for Outage {
+    all_gone! {
+        enrollment_facts(query: &FactsQuery, now: UnixTime) -> Facts;
+        enrollment_wait(wait: Wait, now: UnixTime) -> Waited;
+        enrollment_intend(grant: Grant, now: UnixTime) -> Intention;
+        enrollment_settle(serial: Serial, der: Vec<u8>, now: UnixTime) -> Settlement;
+        credential_facts(serial: Serial) -> Option<Credential>;
+        credential_verify(serial: Serial, evidence: &str, now: UnixTime) -> Option<Credential>;
+        sealed_key_wipe(before: UnixTime, now: UnixTime) -> u64;
+        token_mint(tokens: Vec<NewToken>, actor: &str, now: UnixTime) -> ();
+        token_list(filter: &TokenFilter) -> Vec<TokenRecord>;
+        token_get(id: &str) -> Option<TokenRecord>;
+        token_act(id: &str, act: TokenAct, actor: &str, now: UnixTime) -> Acted<TokenRecord>;
+        token_alarm(alarm: TokenAlarm, now: UnixTime) -> ();
+        allow_add(product: &str, ids: Vec<HardwareId>, actor: &str, now: UnixTime) -> u64;
+        allow_remove(product: &str, ids: Vec<HardwareId>, actor: &str, now: UnixTime) -> u64;
+        allow_list(product: &str, after: Option<&str>, limit: u32) -> Vec<String>;
+        product_list() -> Vec<Product>;
+        product_apply(products: Vec<Product>, actor: &str, now: UnixTime) -> ();
+        device_list(filter: &DeviceFilter) -> Vec<DeviceRecord>;
+        device_get(name: &str) -> Option<DeviceFile>;
+        device_act(id: &DeviceId, act: DeviceAct, actor: &str, now: UnixTime) -> Acted<DeviceRecord>;
+        device_adopt(adoption: Adoption, actor: &str, now: UnixTime) -> Adopted;
+        report_add(report: Report, now: UnixTime) -> ();
+        refusal_add(samples: Vec<RefusalSample>, now: UnixTime) -> ();
+        refusal_list(subject: &str) -> Vec<RefusalSample>;
+        journal_chain(limit: u32) -> u64;
+        journal_read(after: u64, limit: u32) -> Vec<JournalRow>;
+    }
+
+    async fn crl_facts(&self, issuer: &str, _: UnixTime) -> Result<CrlFacts, LedgerError> {
+        let _ = issuer;
+        Ok(CrlFacts::default())
+    }
+
+    async fn crl_publish(&self, _: CrlRecord, _: UnixTime) -> Result<bool, LedgerError> {
+        Ok(true)
+    }
+
+    fn epoch(&self) -> u8 {
+        1
+    }
+}
