@@ -41,7 +41,11 @@ async fn list<L: Ledger, S: Signer>(
     find(&admin, &product).await?;
     let limit = page.limit.unwrap_or(1_000).clamp(1, LARGEST_PAGE);
     let ledger = admin.registrar.ledger();
-    Ok(Json(ledger.allow_list(&product, page.after.as_deref(), limit).await?))
+    Ok(Json(
+        ledger
+            .allow_list(&product, page.after.as_deref(), limit)
+            .await?,
+    ))
 }
 
 /// Puts hardware on a product's allowlist, all or none.
@@ -63,7 +67,9 @@ async fn add<L: Ledger, S: Signer>(
     let hardware = read(&change.hardware)?;
     let named = hardware.len() as u64;
     let ledger = admin.registrar.ledger();
-    let changed = ledger.allow_add(&product, hardware, ACTOR, admin.now()).await?;
+    let changed = ledger
+        .allow_add(&product, hardware, ACTOR, admin.now())
+        .await?;
     Ok(Json(AllowlistChanged { named, changed }))
 }
 
@@ -86,7 +92,9 @@ async fn remove<L: Ledger, S: Signer>(
     let hardware = read(&change.hardware)?;
     let named = hardware.len() as u64;
     let ledger = admin.registrar.ledger();
-    let changed = ledger.allow_remove(&product, hardware, ACTOR, admin.now()).await?;
+    let changed = ledger
+        .allow_remove(&product, hardware, ACTOR, admin.now())
+        .await?;
     Ok(Json(AllowlistChanged { named, changed }))
 }
 
@@ -101,11 +109,18 @@ struct Page {
 pub(super) fn read(texts: &[String]) -> Result<Vec<HardwareId>, ApiError> {
     if texts.len() > LARGEST_PAGE as usize {
         return Err(ApiError::request(
-            format!("{} hardware ids are more than one request may carry.", texts.len()),
+            format!(
+                "{} hardware ids are more than one request may carry.",
+                texts.len()
+            ),
             "Send at most 10,000 at a time.",
         ));
     }
-    texts.iter().enumerate().map(|(at, text)| hardware(text, at + 1)).collect()
+    texts
+        .iter()
+        .enumerate()
+        .map(|(at, text)| hardware(text, at + 1))
+        .collect()
 }
 
 /// Reads one hardware id, the `place`th of a list.

@@ -50,7 +50,8 @@ fn check<L: Ledger, S: Signer>(
         .map(|(_, token)| token.trim());
     let right = shown.is_some_and(|token| {
         let digest = token_digest(token);
-        let same = |known: &[u8; 32]| constant_time::verify_slices_are_equal(&digest, known).is_ok();
+        let same =
+            |known: &[u8; 32]| constant_time::verify_slices_are_equal(&digest, known).is_ok();
         // Every known token is compared, so that the time says nothing about which one fits.
         admin.tokens.iter().filter(|known| same(known)).count() > 0
     });
@@ -58,7 +59,10 @@ fn check<L: Ledger, S: Signer>(
     if right {
         return Ok(());
     }
-    let mut wrong = admin.wrong_tokens.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut wrong = admin
+        .wrong_tokens
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     match wrong.count(address, admin.now()) {
         Tolerance::First(count) => {
             tracing::warn!(?address, count, "a wrong admin token was shown");
@@ -141,10 +145,16 @@ mod tests {
         let verdicts: Vec<_> = (0..11).map(|_| spent(&mut wrong, 1, 1_000)).collect();
         assert_eq!(verdicts.iter().filter(|&&spent| spent).count(), 1);
         assert!(verdicts[10]);
-        assert!(!spent(&mut wrong, 2, 1_000), "another address is another count");
+        assert!(
+            !spent(&mut wrong, 2, 1_000),
+            "another address is another count"
+        );
         assert!(spent(&mut wrong, 1, 1_059));
         assert!(!spent(&mut wrong, 1, 1_060), "a new minute begins");
-        assert!(!spent(&mut wrong, 1, 10), "a clock set back does not lock anybody out");
+        assert!(
+            !spent(&mut wrong, 1, 10),
+            "a clock set back does not lock anybody out"
+        );
     }
 
     #[test]

@@ -34,7 +34,11 @@ async fn authorities<L: Ledger, S: Signer>(
     let mut views = Vec::new();
     for (at, issuer) in known.issuers().iter().enumerate() {
         let role = if at == 0 { "issuing" } else { "recognised" };
-        let facts = admin.registrar.ledger().crl_facts(&issuer.name, admin.now()).await?;
+        let facts = admin
+            .registrar
+            .ledger()
+            .crl_facts(&issuer.name, admin.now())
+            .await?;
         let crl = facts.current.as_ref().map(CrlView::from);
         views.push(view(&issuer.name, role, &issuer.certificate, crl));
     }
@@ -56,16 +60,18 @@ async fn crl_renew<L: Ledger, S: Signer>(
     admin: Office<L, S>,
     Body(renewal): Body<CrlRenewal>,
 ) -> Result<Json<Vec<CrlView>>, ApiError> {
-    let lists = admin.registrar.crl_renew(admin.now(), renewal.force).await?;
+    let lists = admin
+        .registrar
+        .crl_renew(admin.now(), renewal.force)
+        .await?;
     Ok(Json(lists.iter().map(CrlView::from).collect()))
 }
 
 fn view(name: &str, role: &str, certificate: &Certificate, crl: Option<CrlView>) -> AuthorityView {
     let der = certificate.der();
-    let key = certificate.public_key().map_or_else(
-        |error| error.to_string(),
-        |key| key.algorithm().to_string(),
-    );
+    let key = certificate
+        .public_key()
+        .map_or_else(|error| error.to_string(), |key| key.algorithm().to_string());
     AuthorityView {
         name: name.to_owned(),
         role: role.to_owned(),
@@ -84,7 +90,12 @@ fn view(name: &str, role: &str, certificate: &Certificate, crl: Option<CrlView>)
 impl From<CrlError> for ApiError {
     fn from(error: CrlError) -> Self {
         let hint = "Read the server's log; the lists that are out stay as they are.";
-        Self::new(http::StatusCode::SERVICE_UNAVAILABLE, "crl-not-made", error.to_string(), hint)
-            .after(30)
+        Self::new(
+            http::StatusCode::SERVICE_UNAVAILABLE,
+            "crl-not-made",
+            error.to_string(),
+            hint,
+        )
+        .after(30)
     }
 }

@@ -115,7 +115,9 @@ async fn approve<L: Ledger, S: Signer>(
             return Err(ApiError::new(
                 StatusCode::CONFLICT,
                 "several-wait",
-                format!("Several keys of device {id} wait for approval; one of them is a stranger's."),
+                format!(
+                    "Several keys of device {id} wait for approval; one of them is a stranger's."
+                ),
                 "See `imprint device show` and name the right one with --key.",
             ));
         }
@@ -123,7 +125,14 @@ async fn approve<L: Ledger, S: Signer>(
     }
     let until = admin.now().plus(APPROVAL_SECONDS);
     let hint = "See `imprint why`; the key that is named must be one that waits.";
-    act(&admin, id, DeviceAct::Approve { key, until }, "approved", hint).await
+    act(
+        &admin,
+        id,
+        DeviceAct::Approve { key, until },
+        "approved",
+        hint,
+    )
+    .await
 }
 
 /// Puts a device aside: its certificate is refused until it is released.
@@ -144,7 +153,14 @@ async fn quarantine<L: Ledger, S: Signer>(
     let reason = said(words.reason)?;
     let file = find(&admin, &name).await?;
     let hint = "A device that is revoked or decommissioned is out already.";
-    act(&admin, &file.device.id, DeviceAct::Quarantine { reason }, "quarantined", hint).await
+    act(
+        &admin,
+        &file.device.id,
+        DeviceAct::Quarantine { reason },
+        "quarantined",
+        hint,
+    )
+    .await
 }
 
 /// Takes a device out of quarantine, revocation or decommissioning, and lets its next enrollment
@@ -162,7 +178,13 @@ async fn release<L: Ledger, S: Signer>(
     At(name): At,
 ) -> Result<Json<DeviceView>, ApiError> {
     let file = find(&admin, &name).await?;
-    let view = act(&admin, &file.device.id, DeviceAct::Release, "released", "See `imprint why`.");
+    let view = act(
+        &admin,
+        &file.device.id,
+        DeviceAct::Release,
+        "released",
+        "See `imprint why`.",
+    );
     let view = view.await?;
     admin.publish_revocations().await;
     Ok(view)
@@ -186,7 +208,14 @@ async fn decommission<L: Ledger, S: Signer>(
     let reason = said(words.reason)?;
     let file = find(&admin, &name).await?;
     let order = DeviceAct::Decommission { reason };
-    let view = act(&admin, &file.device.id, order, "decommissioned", "See `imprint why`.").await?;
+    let view = act(
+        &admin,
+        &file.device.id,
+        order,
+        "decommissioned",
+        "See `imprint why`.",
+    )
+    .await?;
     admin.publish_revocations().await;
     Ok(view)
 }
@@ -210,7 +239,14 @@ async fn revoke<L: Ledger, S: Signer>(
     let note = said(revocation.note)?;
     let file = find(&admin, &name).await?;
     let order = DeviceAct::Revoke { reason, note };
-    let view = act(&admin, &file.device.id, order, "revoked", "See `imprint why`.").await?;
+    let view = act(
+        &admin,
+        &file.device.id,
+        order,
+        "revoked",
+        "See `imprint why`.",
+    )
+    .await?;
     admin.publish_revocations().await;
     Ok(view)
 }
@@ -231,17 +267,24 @@ async fn issue<L: Ledger, S: Signer>(
 ) -> Result<Json<IssuedView>, ApiError> {
     find_product(&admin, &order.product).await?;
     let hardware = hardware(&order.hardware, 1)?;
-    let csr = der_of(&order.csr, &[pem::CERTIFICATE_REQUEST, "NEW CERTIFICATE REQUEST"])?;
+    let csr = der_of(
+        &order.csr,
+        &[pem::CERTIFICATE_REQUEST, "NEW CERTIFICATE REQUEST"],
+    )?;
     let (registrar, chance, now) = (&admin.registrar, &*admin.world.chance, admin.now());
-    let enrolled =
-        registrar.device_issue(csr, &order.product, hardware, ACTOR, chance, now).await?;
+    let enrolled = registrar
+        .device_issue(csr, &order.product, hardware, ACTOR, chance, now)
+        .await?;
     let chain = registrar.authorities().ca_certs();
     Ok(Json(IssuedView {
         device: enrolled.device.to_string(),
         product: enrolled.product.name,
         again: enrolled.again,
         certificate: pem::encode(pem::CERTIFICATE, &enrolled.certificate),
-        chain: chain.iter().map(|der| pem::encode(pem::CERTIFICATE, der)).collect(),
+        chain: chain
+            .iter()
+            .map(|der| pem::encode(pem::CERTIFICATE, der))
+            .collect(),
     }))
 }
 
@@ -261,8 +304,10 @@ async fn adopt<L: Ledger, S: Signer>(
     let hardware = order.hardware.map(|text| hardware(&text, 1)).transpose()?;
     let der = der_of(&order.certificate, &[pem::CERTIFICATE])?;
     let now = admin.now();
-    let record =
-        admin.registrar.device_adopt(der, &order.product, hardware, ACTOR, now).await?;
+    let record = admin
+        .registrar
+        .device_adopt(der, &order.product, hardware, ACTOR, now)
+        .await?;
     Ok(Json(DeviceView::from(&record)))
 }
 
@@ -298,12 +343,20 @@ async fn act<L: Ledger, S: Signer>(
     verb: &str,
     hint: &str,
 ) -> Result<Json<DeviceView>, ApiError> {
-    match admin.registrar.ledger().device_act(id, act, ACTOR, admin.now()).await? {
+    match admin
+        .registrar
+        .ledger()
+        .device_act(id, act, ACTOR, admin.now())
+        .await?
+    {
         Acted::Done(device) => Ok(Json(DeviceView::from(&device))),
         Acted::Absent => Err(ApiError::device_unknown(id.as_str())),
-        Acted::NotNow { state } => {
-            Err(ApiError::not_now(&format!("Device {id}"), state, verb, hint))
-        }
+        Acted::NotNow { state } => Err(ApiError::not_now(
+            &format!("Device {id}"),
+            state,
+            verb,
+            hint,
+        )),
     }
 }
 
@@ -335,7 +388,10 @@ struct Filter {
 
 fn state_of(word: &str) -> Result<DeviceState, ApiError> {
     word.parse().map_err(|()| {
-        let known: Vec<_> = DeviceState::ALL.iter().map(|state| state.as_str()).collect();
+        let known: Vec<_> = DeviceState::ALL
+            .iter()
+            .map(|state| state.as_str())
+            .collect();
         let hint = format!("Use one of {}.", known.join(", "));
         ApiError::request(format!("{word:?} is no state of a device."), hint)
     })
@@ -343,7 +399,10 @@ fn state_of(word: &str) -> Result<DeviceState, ApiError> {
 
 fn reason_of(word: &str) -> Result<RevocationReason, ApiError> {
     word.parse().map_err(|()| {
-        let known: Vec<_> = RevocationReason::ALL.iter().map(|reason| reason.as_str()).collect();
+        let known: Vec<_> = RevocationReason::ALL
+            .iter()
+            .map(|reason| reason.as_str())
+            .collect();
         let hint = format!("Use one of {}.", known.join(", "));
         ApiError::request(format!("{word:?} is no reason for a revocation."), hint)
     })
@@ -353,7 +412,10 @@ fn reason_of(word: &str) -> Result<RevocationReason, ApiError> {
 fn said(text: String) -> Result<String, ApiError> {
     if text.chars().count() > 256 || text.chars().any(char::is_control) {
         let hint = "Use at most 256 printable characters.";
-        return Err(ApiError::request("The reason is too long or holds control characters.", hint));
+        return Err(ApiError::request(
+            "The reason is too long or holds control characters.",
+            hint,
+        ));
     }
     Ok(text)
 }
@@ -399,7 +461,10 @@ mod tests {
         let label = pem::CERTIFICATE_REQUEST;
         let read = |text: &str| der_of(text, &[label, "NEW CERTIFICATE REQUEST"]).ok();
         assert_eq!(read(&pem::encode(label, &der)), Some(der.clone()));
-        assert_eq!(read(&pem::encode("NEW CERTIFICATE REQUEST", &der)), Some(der.clone()));
+        assert_eq!(
+            read(&pem::encode("NEW CERTIFICATE REQUEST", &der)),
+            Some(der.clone())
+        );
         assert_eq!(read("MAMC\nAQc=\n"), Some(der));
         assert_eq!(read("-----BEGIN CERTIFICATE-----"), None);
     }

@@ -41,8 +41,16 @@ impl ApiError {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) -> Self {
-        let view = ErrorView { code: code.to_owned(), message: message.into(), hint: hint.into() };
-        Self { status, retry_after: None, view }
+        let view = ErrorView {
+            code: code.to_owned(),
+            message: message.into(),
+            hint: hint.into(),
+        };
+        Self {
+            status,
+            retry_after: None,
+            view,
+        }
     }
 
     /// Asking again after so many seconds makes sense.
@@ -111,15 +119,25 @@ impl From<LedgerError> for ApiError {
     fn from(error: LedgerError) -> Self {
         tracing::error!(%error, "the ledger did not answer an operator");
         let hint = "Look at the server's disk and log; asking again is safe.";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ledger-unavailable", error.to_string(), hint)
-            .after(30)
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ledger-unavailable",
+            error.to_string(),
+            hint,
+        )
+        .after(30)
     }
 }
 
 impl From<ProductError> for ApiError {
     fn from(error: ProductError) -> Self {
         let hint = "Mend this key in the fleet file; nothing has been changed.";
-        Self::new(StatusCode::BAD_REQUEST, "product-unsound", error.to_string(), hint)
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "product-unsound",
+            error.to_string(),
+            hint,
+        )
     }
 }
 
@@ -147,7 +165,10 @@ impl From<Refusal> for ApiError {
 
 impl From<JsonRejection> for ApiError {
     fn from(rejection: JsonRejection) -> Self {
-        Self { status: rejection.status(), ..Self::request(rejection.body_text(), SEE_DOCUMENT) }
+        Self {
+            status: rejection.status(),
+            ..Self::request(rejection.body_text(), SEE_DOCUMENT)
+        }
     }
 }
 
@@ -159,20 +180,33 @@ impl From<QueryRejection> for ApiError {
 
 impl From<PathRejection> for ApiError {
     fn from(rejection: PathRejection) -> Self {
-        Self::request(rejection.body_text(), "Percent-encode names and ids in paths as UTF-8.")
+        Self::request(
+            rejection.body_text(),
+            "Percent-encode names and ids in paths as UTF-8.",
+        )
     }
 }
 
 /// A path that leads nowhere.
 pub(super) async fn no_such_route(uri: Uri) -> ApiError {
     let message = format!("There is nothing at {}.", uri.path());
-    ApiError::new(StatusCode::NOT_FOUND, "route-unknown", message, SEE_DOCUMENT)
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        "route-unknown",
+        message,
+        SEE_DOCUMENT,
+    )
 }
 
 /// A path that is there, asked in a way that it does not know.
 pub(super) async fn no_such_method(method: Method, uri: Uri) -> ApiError {
     let message = format!("{method} is not what {} answers to.", uri.path());
-    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method-unknown", message, SEE_DOCUMENT)
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-unknown",
+        message,
+        SEE_DOCUMENT,
+    )
 }
 
 const SEE_DOCUMENT: &str = "The API is described at /api/openapi.json.";

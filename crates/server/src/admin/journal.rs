@@ -36,7 +36,11 @@ async fn read<L: Ledger, S: Signer>(
 ) -> Result<Json<Vec<JournalRowView>>, ApiError> {
     admin.settle().await?;
     let limit = page.limit.unwrap_or(100).clamp(1, PAGE);
-    let rows = admin.registrar.ledger().journal_read(page.after.unwrap_or(0), limit).await?;
+    let rows = admin
+        .registrar
+        .ledger()
+        .journal_read(page.after.unwrap_or(0), limit)
+        .await?;
     Ok(Json(rows.iter().map(JournalRowView::from).collect()))
 }
 
@@ -56,7 +60,11 @@ async fn verify<L: Ledger, S: Signer>(
     let mut verifier = Verifier::default();
     let mut altered = None;
     while altered.is_none() {
-        let rows = admin.registrar.ledger().journal_read(verifier.seen().0, PAGE).await?;
+        let rows = admin
+            .registrar
+            .ledger()
+            .journal_read(verifier.seen().0, PAGE)
+            .await?;
         if rows.is_empty() {
             break;
         }
@@ -68,8 +76,10 @@ async fn verify<L: Ledger, S: Signer>(
         rows,
         unchained,
         head: hex::encode(head),
-        altered: altered
-            .map(|altered| AlteredView { number: altered.number, what: altered.what.to_owned() }),
+        altered: altered.map(|altered| AlteredView {
+            number: altered.number,
+            what: altered.what.to_owned(),
+        }),
     }))
 }
 

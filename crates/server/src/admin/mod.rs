@@ -95,18 +95,29 @@ impl<L: Ledger, S: Signer> Admin<L, S> {
 /// Everything under `/api/v1` wants an admin token. The OpenAPI document says nothing about the
 /// fleet and wants none.
 pub fn router<L: Ledger, S: Signer>(state: State<L, S>) -> Router {
-    let State { registrar, world, tokens } = state;
-    let admin = Arc::new(Admin { registrar, world, tokens, wrong_tokens: Mutex::default() });
+    let State {
+        registrar,
+        world,
+        tokens,
+    } = state;
+    let admin = Arc::new(Admin {
+        registrar,
+        world,
+        tokens,
+        wrong_tokens: Mutex::default(),
+    });
     let (api, document) = routes::<L, S>().split_for_parts();
     let document: Arc<str> = document.to_json().unwrap_or_default().into();
-    let open =
-        Router::new().route("/api/openapi.json", get(async move || json_text(&document)));
-    api.route_layer(middleware::from_fn_with_state(Arc::clone(&admin), auth::guard::<L, S>))
-        .merge(open)
-        .fallback(error::no_such_route)
-        .method_not_allowed_fallback(error::no_such_method)
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .with_state(admin)
+    let open = Router::new().route("/api/openapi.json", get(async move || json_text(&document)));
+    api.route_layer(middleware::from_fn_with_state(
+        Arc::clone(&admin),
+        auth::guard::<L, S>,
+    ))
+    .merge(open)
+    .fallback(error::no_such_route)
+    .method_not_allowed_fallback(error::no_such_method)
+    .layer(DefaultBodyLimit::max(LARGEST_BODY))
+    .with_state(admin)
 }
 
 /// The OpenAPI document, as `/api/openapi.json` serves it.
@@ -167,18 +178,20 @@ where
     P::schemas(&mut schemas);
     let mut paths = Paths::new();
     let methods = P::methods();
-    let router = methods
-        .iter()
-        .fold(MethodRouter::new(), |router, method| {
-            router.on(method.to_method_filter(), handler.clone())
-        });
+    let router = methods.iter().fold(MethodRouter::new(), |router, method| {
+        router.on(method.to_method_filter(), handler.clone())
+    });
     paths.add_path_operation(P::path(), methods, P::operation());
     (schemas, paths, router)
 }
 
 fn json_text(text: &str) -> Response {
     use axum::response::IntoResponse as _;
-    ([(http::header::CONTENT_TYPE, "application/json")], text.to_owned()).into_response()
+    (
+        [(http::header::CONTENT_TYPE, "application/json")],
+        text.to_owned(),
+    )
+        .into_response()
 }
 
 /// Who acts, in the journal: whoever holds the admin token.

@@ -67,12 +67,22 @@ async fn apply<L: Ledger, S: Signer>(
     fleet.check()?;
     let present = admin.registrar.ledger().product_list().await?;
     let changes = fleet.difference(&present);
-    let views = changes.iter().map(ChangeView::try_from).collect::<Result<_, _>>()?;
+    let views = changes
+        .iter()
+        .map(ChangeView::try_from)
+        .collect::<Result<_, _>>()?;
     if !asked.dry_run && !changes.is_empty() {
         let products = changes.iter().map(Change::after).cloned().collect();
-        admin.registrar.ledger().product_apply(products, super::ACTOR, admin.now()).await?;
+        admin
+            .registrar
+            .ledger()
+            .product_apply(products, super::ACTOR, admin.now())
+            .await?;
     }
-    Ok(Json(AppliedView { applied: !asked.dry_run, changes: views }))
+    Ok(Json(AppliedView {
+        applied: !asked.dry_run,
+        changes: views,
+    }))
 }
 
 #[derive(Debug, Deserialize)]

@@ -43,7 +43,10 @@ async fn mint<L: Ledger, S: Signer>(
     let product = order.product.clone();
     let (chance, now) = (&*admin.world.chance, admin.now());
     let minted = admin.registrar.token_new(order, ACTOR, chance, now).await?;
-    let views = minted.iter().map(|minted| MintedView::new(minted, &product)).collect();
+    let views = minted
+        .iter()
+        .map(|minted| MintedView::new(minted, &product))
+        .collect();
     Ok((StatusCode::CREATED, Json(views)))
 }
 
@@ -66,10 +69,19 @@ async fn list<L: Ledger, S: Signer>(
 ) -> Result<Json<Vec<TokenView>>, ApiError> {
     let state = asked.state.as_deref().map(state_of).transpose()?;
     let limit = asked.limit.unwrap_or(1_000).clamp(1, 10_000);
-    let filter = TokenFilter { product: asked.product, state, limit };
+    let filter = TokenFilter {
+        product: asked.product,
+        state,
+        limit,
+    };
     let tokens = admin.registrar.ledger().token_list(&filter).await?;
     let now = admin.now();
-    Ok(Json(tokens.iter().map(|token| TokenView::new(token, now)).collect()))
+    Ok(Json(
+        tokens
+            .iter()
+            .map(|token| TokenView::new(token, now))
+            .collect(),
+    ))
 }
 
 /// One token: where it stands, who holds it and since when.
@@ -120,7 +132,14 @@ async fn arm<L: Ledger, S: Signer>(
     admin: Office<L, S>,
     At(id): At,
 ) -> Result<Json<TokenView>, ApiError> {
-    act(&admin, &id, TokenAct::Arm, "armed", "Only a dormant token can be armed.").await
+    act(
+        &admin,
+        &id,
+        TokenAct::Arm,
+        "armed",
+        "Only a dormant token can be armed.",
+    )
+    .await
 }
 
 /// Takes a token from its holder and opens it again: the holder's certificates are revoked in the
@@ -154,8 +173,11 @@ async fn act<L: Ledger, S: Signer>(
     hint: &str,
 ) -> Result<Json<TokenView>, ApiError> {
     let now = admin.now();
-    let acted: Acted<TokenRecord> =
-        admin.registrar.ledger().token_act(id, act, ACTOR, now).await?;
+    let acted: Acted<TokenRecord> = admin
+        .registrar
+        .ledger()
+        .token_act(id, act, ACTOR, now)
+        .await?;
     match acted {
         Acted::Done(token) => Ok(Json(TokenView::new(&token, now))),
         Acted::Absent => Err(ApiError::token_unknown(id)),
@@ -187,7 +209,10 @@ fn check(order: TokenOrderView) -> Result<TokenOrder, ApiError> {
     }
     if order.expires_in_seconds.is_some_and(|seconds| seconds < 1) {
         let hint = "Give a time in the future, or none for the product's rule.";
-        return Err(ApiError::request("A token can't expire before it is made.", hint));
+        return Err(ApiError::request(
+            "A token can't expire before it is made.",
+            hint,
+        ));
     }
     Ok(TokenOrder {
         product: order.product,
@@ -217,9 +242,11 @@ impl From<OperatorError> for ApiError {
                 "hardware-missing",
                 "`imprint token new --hardware ID`, or `token.bound = false` in the fleet file.",
             ),
-            OperatorError::TokenCount { .. } => {
-                (StatusCode::BAD_REQUEST, "request-unreadable", "Order in several lots.")
-            }
+            OperatorError::TokenCount { .. } => (
+                StatusCode::BAD_REQUEST,
+                "request-unreadable",
+                "Order in several lots.",
+            ),
             OperatorError::NotACertificate => (
                 StatusCode::BAD_REQUEST,
                 "certificate-unreadable",

@@ -81,7 +81,11 @@ impl DeviceFileView {
         });
         Self {
             device: DeviceView::from(&file.device),
-            certificates: file.certificates.iter().map(CertificateView::from).collect(),
+            certificates: file
+                .certificates
+                .iter()
+                .map(CertificateView::from)
+                .collect(),
             waiting: waiting.collect(),
             reports: file.reports.iter().map(ReportView::from).collect(),
             refusals: file.refusals.iter().map(RefusalView::from).collect(),
@@ -136,7 +140,10 @@ impl From<&CertificateRecord> for CertificateView {
             verified_at: record.verified_at.map(moment),
             revoked_at: record.revoked.map(|(at, _)| moment(at)),
             revocation_reason: record.revoked.map(|(_, reason)| reason.to_string()),
-            pem: record.der.as_deref().map(|der| pem::encode(pem::CERTIFICATE, der)),
+            pem: record
+                .der
+                .as_deref()
+                .map(|der| pem::encode(pem::CERTIFICATE, der)),
         }
     }
 }
@@ -241,7 +248,10 @@ pub struct Revocation {
 
 impl Default for Revocation {
     fn default() -> Self {
-        Self { reason: "unspecified".to_owned(), note: String::new() }
+        Self {
+            reason: "unspecified".to_owned(),
+            note: String::new(),
+        }
     }
 }
 

@@ -20,7 +20,9 @@ pub use product::{
     AppliedView, CertificateProfileView, ChangeView, ConnectionView, FleetView, KeyChange,
     ProductView, TokenPolicyView,
 };
-pub use token::{AllowlistChange, AllowlistChanged, LeaseView, MintedView, Rebind, TokenOrderView, TokenView};
+pub use token::{
+    AllowlistChange, AllowlistChanged, LeaseView, MintedView, Rebind, TokenOrderView, TokenView,
+};
 
 use imprint_identity::UnixTime;
 

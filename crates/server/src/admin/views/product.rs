@@ -131,9 +131,16 @@ impl TryFrom<&Change> for ChangeView {
             Change::Changed { before, .. } => ("changed", before.clone()),
         };
         let mut keys = Vec::new();
-        let (before, after) = (serde_json::to_value(before)?, serde_json::to_value(change.after())?);
+        let (before, after) = (
+            serde_json::to_value(before)?,
+            serde_json::to_value(change.after())?,
+        );
         differ("", &before, &after, &mut keys);
-        Ok(Self { product: change.after().name.clone(), kind: kind.to_owned(), keys })
+        Ok(Self {
+            product: change.after().name.clone(),
+            kind: kind.to_owned(),
+            keys,
+        })
     }
 }
 
@@ -141,12 +148,19 @@ impl TryFrom<&Change> for ChangeView {
 fn differ(path: &str, before: &Value, after: &Value, keys: &mut Vec<KeyChange>) {
     if let (Value::Object(old), Value::Object(new)) = (before, after) {
         for (key, value) in new {
-            let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+            let path = if path.is_empty() {
+                key.clone()
+            } else {
+                format!("{path}.{key}")
+            };
             differ(&path, old.get(key).unwrap_or(&Value::Null), value, keys);
         }
     } else if before != after {
-        let change =
-            KeyChange { key: path.to_owned(), before: before.clone(), after: after.clone() };
+        let change = KeyChange {
+            key: path.to_owned(),
+            before: before.clone(),
+            after: after.clone(),
+        };
         keys.push(change);
     }
 }
@@ -161,7 +175,10 @@ mod tests {
         product.connection.groups = vec!["a".into(), "b".into()];
         product.certificate.dns = "{device}.devices.example".into();
         let view = ProductView::try_from(&product).unwrap();
-        assert_eq!(serde_json::to_value(&view).unwrap(), serde_json::to_value(&product).unwrap());
+        assert_eq!(
+            serde_json::to_value(&view).unwrap(),
+            serde_json::to_value(&product).unwrap()
+        );
     }
 
     #[test]
@@ -177,6 +194,9 @@ mod tests {
             .iter()
             .map(|change| format!("{} {} {}", change.key, change.before, change.after))
             .collect();
-        assert_eq!(keys, ["allowlist false true", "certificate.lifetime_days 365 30"]);
+        assert_eq!(
+            keys,
+            ["allowlist false true", "certificate.lifetime_days 365 30"]
+        );
     }
 }

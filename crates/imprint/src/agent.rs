@@ -1,0 +1,303 @@
+//! `imprint agent ...`: a device on Linux.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use imprint_agent::device::{self, Action, Event, Record};
+use imprint_agent::{
+    Agent, AgentError, CheckSettings, Diagnosis, End, KeyAlgorithm, Observer, RefusalText, Roots,
+    Settings, Status, Suites, Surroundings, Timeouts, Verdict, check, hardware,
+};
+use imprint_est::Secret;
+use imprint_identity::{HardwareId, UnixTime};
+
+use crate::cli::{AgentCheck, AgentCommand, AgentRun, KeyKind};
+use crate::outcome::facts;
+use crate::problem::Problem;
+use crate::world;
+
+pub(crate) async fn run(command: AgentCommand, json: bool) -> anyhow::Result<ExitCode> {
+    match command {
+        AgentCommand::Run(order) => join(order, json).await,
+        AgentCommand::Status { state } => status(&state, json),
+        AgentCommand::Check(order) => diagnose(order, json).await,
+    }
+}
+
+/// Joins, and stays a member: ends only when a person has to act, or with `--once`.
+async fn join(order: AgentRun, json: bool) -> anyhow::Result<ExitCode> {
+    let roots = match Roots::read(&order.root) {
+        Ok(roots) => Arc::new(roots),
+        Err(error) => {
+            eprintln!("imprint: the root file {}: {error}", order.root.display());
+            return Ok(ExitCode::from(imprint_agent::Exit::Root.code()));
+        }
+    };
+    let settings = Settings {
+        state: order.state,
+        server: order.server,
+        roots,
+        product: order.product,
+        hardware: who(order.hardware.as_deref())?,
+        token: order.token.map(|token| Secret::new(token.into_bytes())),
+        key: match order.key {
+            KeyKind::P256 => KeyAlgorithm::P256,
+            KeyKind::P384 => KeyAlgorithm::P384,
+            KeyKind::Ed25519 => KeyAlgorithm::Ed25519,
+        },
+        rekey: !order.keep_key,
+        patience: patience(order.strict),
+        wait_divisor: 1,
+        timeouts: Timeouts::default(),
+        suites: Suites::All,
+    };
+    let trusted = order.trust_clock;
+    let surroundings = Surroundings {
+        clock: Box::new(move || trusted.then(world::now)),
+        chance: Box::new(random),
+    };
+    let agent = Agent::open(settings, surroundings, Box::new(Teller { json })).map_err(problem)?;
+    let first = if order.release {
+        Event::Release
+    } else {
+        Event::PowerOn
+    };
+    let end = match agent.join(first).await.map_err(problem)? {
+        End::Member(agent) if !order.once => agent.stay().await.map_err(problem)?,
+        end => end,
+    };
+    Ok(ExitCode::from(end.exit().code()))
+}
+
+fn status(state: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let status = Status::read(state).map_err(problem)?;
+    let text = if json {
+        serde_json::to_string(&status)?
+    } else {
+        lay_out(&status)
+    };
+    println_quietly(&text)?;
+    Ok(ExitCode::from(status.exit().code()))
+}
+
+fn lay_out(status: &Status) -> String {
+    let refusal = status.refusal.as_ref().map_or_else(String::new, |refusal| {
+        let text = refusal
+            .text
+            .as_ref()
+            .map_or_else(String::new, |text| format!(": {text}"));
+        let at = refusal
+            .at
+            .as_ref()
+            .map_or_else(String::new, |at| format!(" ({at})"));
+        format!(
+            "{} at {}, retry {}{text}{at}",
+            refusal.code, refusal.step, refusal.retry
+        )
+    });
+    let attempts = if status.attempts == 0 {
+        String::new()
+    } else {
+        status.attempts.to_string()
+    };
+    let certificate = status.certificate.as_ref();
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    facts(&[
+        ("step", &status.step),
+        ("quarantine", &text(&status.quarantine)),
+        ("attempts", &attempts),
+        ("last refusal", &refusal),
+        ("hardware", &text(&status.hardware)),
+        ("product", &text(&status.product)),
+        ("server", &text(&status.server)),
+        (
+            "token",
+            if status.token_kept {
+                "kept until VERIFY"
+            } else {
+                ""
+            },
+        ),
+        ("server time", &text(&status.server_time)),
+        (
+            "device",
+            &certificate
+                .map(|own| text(&own.common_name))
+                .unwrap_or_default(),
+        ),
+        ("certificate", certificate.map_or("", |own| &own.chain_file)),
+        ("not after", certificate.map_or("", |own| &own.not_after)),
+        (
+            "renews",
+            &certificate
+                .map(|own| text(&own.renew_at))
+                .unwrap_or_default(),
+        ),
+    ])
+}
+
+async fn diagnose(order: AgentCheck, json: bool) -> anyhow::Result<ExitCode> {
+    let diagnosis = check(&CheckSettings {
+        server: order.server,
+        root: order.root,
+        product: order.product,
+        clock: world::now(),
+        built: built(),
+        proxies: proxies(),
+        timeouts: Timeouts::default(),
+    })
+    .await;
+    let text = if json {
+        serde_json::to_string(&diagnosis)?
+    } else {
+        describe(&diagnosis)
+    };
+    println_quietly(&text)?;
+    Ok(ExitCode::from(diagnosis.exit().code()))
+}
+
+fn describe(diagnosis: &Diagnosis) -> String {
+    let mut lines = Vec::new();
+    for finding in &diagnosis.findings {
+        let mark = match finding.verdict {
+            Verdict::Good => "good ",
+            Verdict::Odd => "odd  ",
+            Verdict::Wrong(_) => "WRONG",
+        };
+        lines.push(format!("{mark}  {:8}  {}", finding.layer, finding.seen));
+        if let Some(advice) = &finding.advice {
+            lines.push(format!("{:17}{advice}", ""));
+        }
+    }
+    lines.join("\n")
+}
+
+/// Tells each step as it is journaled.
+struct Teller {
+    json: bool,
+}
+
+impl Observer for Teller {
+    fn step(&mut self, record: &Record, _: &Event, action: &Action) {
+        let doing = doing(action);
+        let line = if self.json {
+            serde_json::json!({ "step": record.step().name(), "doing": doing }).to_string()
+        } else {
+            format!("{:16} {doing}", record.step().name())
+        };
+        // Whoever reads along may have gone; the device goes on.
+        let _ = println_quietly(&line);
+    }
+
+    fn trouble(&mut self, record: &Record, refusal: &RefusalText) {
+        if self.json {
+            let line = serde_json::json!({
+                "step": record.step().name(), "refusal": refusal.code, "text": refusal.text,
+            });
+            let _ = println_quietly(&line.to_string());
+        } else {
+            eprintln!(
+                "{:16} {}: {}",
+                record.step().name(),
+                refusal.code,
+                refusal.text
+            );
+        }
+    }
+}
+
+/// What the device does next, in a few words.
+fn doing(action: &Action) -> String {
+    match action {
+        Action::Wait { ms } => format!("waits {} s", ms / 1_000),
+        Action::Rest => "rests".to_owned(),
+        other => {
+            // The machine's own word, without what is in it.
+            let word = format!("{other:?}");
+            let end = word
+                .find(|c: char| !c.is_ascii_alphanumeric())
+                .unwrap_or(word.len());
+            word.get(..end).unwrap_or_default().to_owned()
+        }
+    }
+}
+
+/// Who this device is: what it was told, or the strongest id that it can read.
+fn who(typed: Option<&str>) -> anyhow::Result<HardwareId> {
+    let root = Path::new("/");
+    match typed {
+        Some(text) => hardware::typed(text, root).map_err(|error| {
+            Problem::new(
+                "hardware-unreadable",
+                format!("--hardware {text}: {error}."),
+                "Write the id as source:value, as in custom:SN-1, or name a source to read.",
+            )
+            .into()
+        }),
+        None => hardware::strongest(root).map_err(|errors| {
+            let seen: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            Problem::new(
+                "hardware-unreadable",
+                format!("No hardware id can be read here: {}.", seen.join("; ")),
+                "Name one with --hardware source:value.",
+            )
+            .into()
+        }),
+    }
+}
+
+fn patience(strict: bool) -> device::Settings {
+    let mut patience = device::Settings::new(built());
+    if strict {
+        patience.quarantine = device::QuarantineRule::Strict;
+    }
+    patience
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` hands it over")]
+fn problem(error: AgentError) -> anyhow::Error {
+    Problem::new("agent-failed", error.to_string(), error.hint()).into()
+}
+
+/// The proxy variables, for `check` to name: the agent itself uses none.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the binary reads the environment"
+)]
+fn proxies() -> Vec<(String, String)> {
+    ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)))
+        .collect()
+}
+
+fn random() -> u32 {
+    let mut bytes = [0; 4];
+    world::chance(&mut bytes);
+    u32::from_le_bytes(bytes)
+}
+
+/// It can't be earlier than this now: when the program was built, where the builder says so
+/// (reproducible builds set `SOURCE_DATE_EPOCH`), else when this line was written.
+fn built() -> UnixTime {
+    let told = option_env!("SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok());
+    UnixTime(told.unwrap_or(WRITTEN))
+}
+
+fn println_quietly(text: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// 2026-11-24.
+const WRITTEN: i64 = 1_795_478_400;
+
+/// The default state directory.
+pub(crate) fn default_state() -> PathBuf {
+    PathBuf::from("imprint-agent")
+}

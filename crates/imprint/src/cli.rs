@@ -1,0 +1,402 @@
+//! The words of the command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Takes devices from bare silicon to authenticated members of your fleet.
+#[derive(Debug, Parser)]
+#[command(
+    name = "imprint",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+#[command(after_help = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage.")]
+pub(crate) struct Cli {
+    /// The server's directory.
+    #[arg(
+        long,
+        global = true,
+        env = "IMPRINT_DIR",
+        default_value = "imprint",
+        value_name = "DIR"
+    )]
+    pub(crate) dir: PathBuf,
+    /// Print one JSON document: what the admin API answered.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a server's directory: authorities, keys, database, settings.
+    Init(Init),
+    /// Run the server until SIGTERM or SIGINT.
+    Serve(Serve),
+    /// Bring products to what a fleet file says; shows the difference first.
+    Apply(Apply),
+    /// One-time tokens, by which devices join.
+    #[command(subcommand)]
+    Token(Token),
+    /// Allowlists of hardware ids.
+    #[command(subcommand)]
+    Allow(Allow),
+    /// Devices.
+    #[command(subcommand)]
+    Device(Device),
+    /// Which step a device is at, the cause, the evidence, and what to do.
+    Why {
+        /// The device's name or its hardware id.
+        device: String,
+    },
+    /// The append-only account of every change.
+    #[command(subcommand)]
+    Journal(Journal),
+    /// The authorities and their revocation lists.
+    #[command(subcommand)]
+    Ca(Ca),
+    /// What runs here, and for which products.
+    Status,
+    /// A device on Linux. Exit codes of its own: see `imprint agent --help`.
+    #[command(subcommand, after_help = AGENT_EXIT_CODES)]
+    Agent(AgentCommand),
+}
+
+const AGENT_EXIT_CODES: &str = "\
+Exit codes: 0 PROVISIONED or nothing wrong, 1 the agent can't work, 2 wrong usage, 10 QUARANTINE,
+11 not yet a member, 20 root file, 21 DNS, 22 route, 23 TCP, 24 proxy, 25 TLS, 26 pin, 27 name,
+28 clock, 29 not a registrar.";
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// The fleet's name, as it stands in the authorities' certificates.
+    #[arg(long, default_value = "Imprint")]
+    pub(crate) name: String,
+    /// A DNS name or an IP address under which devices reach the server. Repeatable. Without one:
+    /// localhost, 127.0.0.1 and this machine's name.
+    #[arg(long = "host", value_name = "HOST")]
+    pub(crate) hosts: Vec<String>,
+    /// Where devices come in; port 0 takes a free one at each start.
+    #[arg(long, default_value = "0.0.0.0:8443", value_name = "ADDR")]
+    pub(crate) https: SocketAddr,
+    /// Where CA certificates and revocation lists are served in the clear.
+    #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDR")]
+    pub(crate) http: SocketAddr,
+    /// Where devices will come in over MQTT. Kept in the settings; this version does not listen there.
+    #[arg(long, default_value = "0.0.0.0:8883", value_name = "ADDR")]
+    pub(crate) mqtts: SocketAddr,
+    /// Where operators come in.
+    #[arg(long, default_value = "127.0.0.1:9443", value_name = "ADDR")]
+    pub(crate) admin: SocketAddr,
+    /// Authorities and server certificate without an end (9999-12-31).
+    #[arg(long)]
+    pub(crate) no_expiry: bool,
+    /// Keys that are marked as not to be trusted, for tests and demonstrations.
+    #[arg(long)]
+    pub(crate) for_tests: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Be rude on purpose: lose, repeat and delay replies. For testing devices, never for a fleet.
+    #[arg(long)]
+    pub(crate) hostile: bool,
+    /// Log as JSON, whatever the settings say.
+    #[arg(long)]
+    pub(crate) log_json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    /// The fleet file, TOML.
+    pub(crate) file: PathBuf,
+    /// Only show what would change.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Token {
+    /// Make tokens and print their text, one a line. It is never shown again.
+    New(TokenNew),
+    /// List tokens, newest first.
+    List {
+        /// Of this product alone.
+        #[arg(long)]
+        product: Option<String>,
+        /// In this state alone: dormant, minted, leased, spent, revoked.
+        #[arg(long)]
+        state: Option<String>,
+        /// At most so many.
+        #[arg(long)]
+        limit: Option<u32>,
+    },
+    /// Where a token stands, who holds it and since when.
+    Show {
+        /// Its id, `t-...`.
+        id: String,
+    },
+    /// Take a token back.
+    Revoke {
+        /// Its id, `t-...`.
+        id: String,
+    },
+    /// Take a token from its holder, whose certificate is revoked, and open it again.
+    Rebind {
+        /// Its id, `t-...`.
+        id: String,
+        /// Bind it to this hardware.
+        #[arg(long, value_name = "ID")]
+        hardware: Option<String>,
+    },
+    /// Wake a dormant token.
+    Arm {
+        /// Its id, `t-...`.
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenNew {
+    /// For which product.
+    #[arg(long, value_name = "P")]
+    pub(crate) product: String,
+    /// For this hardware alone, `source:value`. Repeatable: one token each.
+    #[arg(long = "hardware", value_name = "ID", conflicts_with = "count")]
+    pub(crate) hardware: Vec<String>,
+    /// How many, for any hardware; each serves one device.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) count: Option<u32>,
+    /// How long a lease may begin: `90d`, `12h`, `30m`, `90s`. Without: the product's rule.
+    #[arg(long, value_name = "TIME", value_parser = crate::duration::seconds)]
+    pub(crate) expires: Option<i64>,
+    /// They sleep until `imprint token arm`.
+    #[arg(long)]
+    pub(crate) dormant: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Allow {
+    /// Put hardware on a product's allowlist.
+    Add(AllowChange),
+    /// Take hardware off a product's allowlist. Devices that have joined stay.
+    Remove(AllowChange),
+    /// List a product's allowlist.
+    List {
+        /// Which product's.
+        #[arg(long, value_name = "P")]
+        product: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AllowChange {
+    /// Which product's.
+    #[arg(long, value_name = "P")]
+    pub(crate) product: String,
+    /// Hardware ids, or files with one id a line (`#` begins a comment); `-` reads stdin.
+    #[arg(required = true, value_name = "FILE|ID")]
+    pub(crate) items: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Device {
+    /// List devices, by name.
+    List {
+        /// Of this product alone.
+        #[arg(long)]
+        product: Option<String>,
+        /// In this state alone: pending, active, held, quarantined, revoked, decommissioned.
+        #[arg(long)]
+        state: Option<String>,
+        /// At most so many; without: all.
+        #[arg(long)]
+        limit: Option<u32>,
+    },
+    /// A device and everything about it.
+    Show {
+        /// Its name or its hardware id.
+        device: String,
+    },
+    /// Let the key that waits have its certificate.
+    Approve {
+        /// Its name or its hardware id.
+        device: String,
+        /// Which key, when several wait: 64 hex digits from `device show`.
+        #[arg(long)]
+        key: Option<String>,
+    },
+    /// Issue a certificate from a request by hand; prints it as PEM.
+    Issue {
+        /// The PKCS#10 request, PEM or DER.
+        #[arg(long, value_name = "FILE")]
+        csr: PathBuf,
+        /// In which product.
+        #[arg(long, value_name = "P")]
+        product: String,
+        /// For which hardware.
+        #[arg(long, value_name = "ID")]
+        hardware: String,
+        /// Print the chain behind it as well.
+        #[arg(long)]
+        chain: bool,
+    },
+    /// Put a certificate of ours that the registry does not know on record.
+    Adopt {
+        /// The certificate, PEM or DER.
+        certificate: PathBuf,
+        /// Into which product.
+        #[arg(long, value_name = "P")]
+        product: String,
+        /// For which hardware, where the certificate does not say.
+        #[arg(long, value_name = "ID")]
+        hardware: Option<String>,
+    },
+    /// Put a device aside: its certificate is refused until it is released.
+    Quarantine {
+        /// Its name or its hardware id.
+        device: String,
+        /// Why, in words.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Take a device out of quarantine, revocation or decommissioning, and let its next enrollment
+    /// replace its key.
+    Release {
+        /// Its name or its hardware id.
+        device: String,
+    },
+    /// Take a device out of service: its certificates are revoked.
+    Decommission {
+        /// Its name or its hardware id.
+        device: String,
+        /// Why, in words.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Revoke a device's certificates.
+    Revoke {
+        /// Its name or its hardware id.
+        device: String,
+        /// For the revocation list: unspecified, key-compromise, superseded,
+        /// cessation-of-operation, privilege-withdrawn.
+        #[arg(long, default_value = "unspecified")]
+        reason: String,
+        /// Why, in words.
+        #[arg(long, default_value = "")]
+        note: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Journal {
+    /// Name the first row that is not as it was written, if there is one.
+    Verify,
+    /// List rows, in order.
+    List {
+        /// Rows after this number.
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+        /// At most so many, up to 1,000.
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ca {
+    /// The authorities: names, ends, sizes, revocation lists.
+    Info,
+    /// Make the revocation lists that are due.
+    Crl {
+        /// Also those that are not due.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentCommand {
+    /// Join, and stay a member: renews at two thirds of the lifetime.
+    Run(AgentRun),
+    /// The provisioning state register, and the last refusal.
+    Status {
+        /// The state directory.
+        #[arg(long, value_name = "DIR", default_value_os_t = crate::agent::default_state())]
+        state: PathBuf,
+    },
+    /// What is wrong between device and server, layer by layer, without enrolling.
+    Check(AgentCheck),
+}
+
+#[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch on the command line"
+)]
+pub(crate) struct AgentRun {
+    /// The server, `https://host:port`.
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: imprint_agent::Endpoint,
+    /// The root that is trusted, and no other: a copy of the server's ca/root.pem.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) root: PathBuf,
+    /// The product, as the label in EST paths.
+    #[arg(long, value_name = "P")]
+    pub(crate) product: Option<String>,
+    /// The one-time token; not needed again once it is kept. STATE/token (0600) works as well.
+    #[arg(long, value_name = "T")]
+    pub(crate) token: Option<String>,
+    /// Who this device is: `source:value`, or a source to read. Without: the strongest that can be
+    /// read here.
+    #[arg(long, value_name = "SOURCE|ID")]
+    pub(crate) hardware: Option<String>,
+    /// The state directory.
+    #[arg(long, value_name = "DIR", default_value_os_t = crate::agent::default_state())]
+    pub(crate) state: PathBuf,
+    /// The kind of new keys.
+    #[arg(long, value_enum, default_value_t = KeyKind::P256)]
+    pub(crate) key: KeyKind,
+    /// Renew with the key that there is.
+    #[arg(long)]
+    pub(crate) keep_key: bool,
+    /// Believe this machine's clock. Without, the server's time is taken under the pinned root.
+    #[arg(long)]
+    pub(crate) trust_clock: bool,
+    /// Rest in QUARANTINE when a step has failed every attempt, also for a passing cause.
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Leave QUARANTINE, once its cause is removed, and go on.
+    #[arg(long)]
+    pub(crate) release: bool,
+    /// End when PROVISIONED, instead of staying to renew.
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeyKind {
+    /// ECDSA on P-256.
+    P256,
+    /// ECDSA on P-384.
+    P384,
+    /// Ed25519.
+    Ed25519,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AgentCheck {
+    /// The server, `https://host:port`.
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: imprint_agent::Endpoint,
+    /// The root that is trusted, and no other.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) root: PathBuf,
+    /// The product, to see whether the server has it.
+    #[arg(long, value_name = "P")]
+    pub(crate) product: Option<String>,
+}

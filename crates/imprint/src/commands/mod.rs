@@ -1,0 +1,119 @@
+//! The operator's commands: each one asks the admin API and shows the answer.
+//!
+//! With `--json` the answer is printed as it came; without, it is laid out for a person.
+
+mod allow;
+mod apply;
+mod ca;
+mod device;
+mod journal;
+mod token;
+mod why;
+
+use anyhow::bail;
+use imprint_registrar::Fleet;
+
+use crate::cli::{Allow, Apply, Ca, Command, Device, Journal, Token};
+use crate::desk::Desk;
+use crate::outcome::Outcome;
+
+/// A command whose files have been read.
+pub(crate) enum Prepared {
+    Apply {
+        fleet: Box<Fleet>,
+        dry_run: bool,
+    },
+    Token(Token),
+    AllowAdd {
+        product: String,
+        hardware: Vec<String>,
+    },
+    AllowRemove {
+        product: String,
+        hardware: Vec<String>,
+    },
+    AllowList {
+        product: String,
+    },
+    Device {
+        order: Device,
+        file: Option<String>,
+    },
+    Why {
+        device: String,
+    },
+    Journal(Journal),
+    Ca(Ca),
+    Status,
+}
+
+/// Reads what the command line names, so that a mistake in a file is told before a directory is
+/// opened or a server asked.
+pub(crate) fn prepare(command: Command) -> anyhow::Result<Prepared> {
+    Ok(match command {
+        Command::Apply(Apply { file, dry_run }) => Prepared::Apply {
+            fleet: Box::new(apply::read(&file)?),
+            dry_run,
+        },
+        Command::Token(order) => Prepared::Token(order),
+        Command::Allow(Allow::Add(change)) => Prepared::AllowAdd {
+            hardware: allow::read(&change.items)?,
+            product: change.product,
+        },
+        Command::Allow(Allow::Remove(change)) => Prepared::AllowRemove {
+            hardware: allow::read(&change.items)?,
+            product: change.product,
+        },
+        Command::Allow(Allow::List { product }) => Prepared::AllowList { product },
+        Command::Device(order) => {
+            let file = match &order {
+                Device::Issue { csr: path, .. }
+                | Device::Adopt {
+                    certificate: path, ..
+                } => Some(device::read(path)?),
+                _ => None,
+            };
+            Prepared::Device { order, file }
+        }
+        Command::Why { device } => Prepared::Why { device },
+        Command::Journal(order) => Prepared::Journal(order),
+        Command::Ca(order) => Prepared::Ca(order),
+        Command::Status => Prepared::Status,
+        _ => bail!("this command has no way to the admin API"),
+    })
+}
+
+/// Carries a command out.
+pub(crate) async fn run(desk: &mut Desk, command: Prepared, json: bool) -> anyhow::Result<Outcome> {
+    match command {
+        Prepared::Apply { fleet, dry_run } => apply::run(desk, &fleet, dry_run, json).await,
+        Prepared::Token(order) => token::run(desk, order, json).await,
+        Prepared::AllowAdd { product, hardware } => {
+            allow::add(desk, &product, &hardware, json).await
+        }
+        Prepared::AllowRemove { product, hardware } => {
+            allow::remove(desk, &product, &hardware, json).await
+        }
+        Prepared::AllowList { product } => allow::list(desk, &product, json).await,
+        Prepared::Device { order, file } => {
+            device::run(desk, order, file.unwrap_or_default(), json).await
+        }
+        Prepared::Why { device } => why::run(desk, &device, json).await,
+        Prepared::Journal(order) => journal::run(desk, order, json).await,
+        Prepared::Ca(order) => ca::run(desk, order, json).await,
+        Prepared::Status => ca::status(desk, json).await,
+    }
+}
+
+/// The document as it came, or a person's view of it.
+fn shown<T: serde::de::DeserializeOwned>(
+    text: String,
+    json: bool,
+    lay_out: impl FnOnce(&T) -> String,
+) -> anyhow::Result<Outcome> {
+    if json {
+        return Ok(Outcome::done(text));
+    }
+    let view = serde_json::from_str(&text)?;
+    Ok(Outcome::done(lay_out(&view)))
+}

@@ -1,0 +1,136 @@
+//! `imprint serve`: opens the directory, starts the listeners, says so, and ends when told to.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use imprint_server::{Addresses, Chance, Config, Limits, Server};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::cli::Serve;
+use crate::directory::{Directory, remove_if_there, replace};
+use crate::open::{Opened, identity, open};
+use crate::problem::Problem;
+use crate::settings::{LogFormat, Settings};
+use crate::world::{self, world};
+
+pub(crate) async fn run(directory: &Directory, order: &Serve) -> anyhow::Result<ExitCode> {
+    let settings = Settings::read(&directory.settings())?;
+    log(&settings, order)?;
+    let Some(lock) = directory.try_lock("serve")? else {
+        bail!(Problem::new(
+            "directory-held",
+            format!(
+                "{} is held by {}.",
+                directory.root().display(),
+                directory.holder()
+            ),
+            "A directory has one server; `imprint status` asks the one that runs.",
+        ));
+    };
+    let opened = open(directory, lock)?;
+    // Signals first: whoever ends this process right after the ready line ends it in order.
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    let config = config(directory, &opened, order).await?;
+    let running = Server::start(config, Arc::clone(&opened.registrar), world())
+        .await
+        .context("the server can't start")?;
+
+    let addresses = running.addresses();
+    let admin = addresses
+        .admin
+        .map_or_else(|| "off".to_owned(), |address| address.to_string());
+    replace(
+        &directory.run_admin(),
+        format!("{admin}\n").as_bytes(),
+        0o600,
+    )?;
+    announce(addresses)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), directory = %directory.root().display(), "ready");
+
+    let mut renewals = interval(RENEWAL_CHECK);
+    renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    renewals.tick().await;
+    let code = loop {
+        tokio::select! {
+            _ = terminate.recv() => break ExitCode::SUCCESS,
+            _ = interrupt.recv() => break ExitCode::SUCCESS,
+            reason = opened.registrar.ledger().failure() => {
+                // An answer given from here on would be a promise that the disk may not keep.
+                tracing::error!(reason, "the ledger can't write any more: the server ends");
+                break ExitCode::FAILURE;
+            }
+            _ = renewals.tick() => {
+                match identity(directory, &opened, world::now()).await {
+                    Ok(identity) => running.reload(&identity)?,
+                    Err(error) => tracing::error!("the server's certificate: {error:#}"),
+                }
+            }
+        }
+    };
+    tracing::info!("the server ends: open requests are answered first");
+    remove_if_there(&directory.run_admin())?;
+    running.shutdown().await;
+    opened.registrar.ledger().close()?;
+    Ok(code)
+}
+
+async fn config(directory: &Directory, opened: &Opened, order: &Serve) -> anyhow::Result<Config> {
+    let settings = &opened.settings;
+    if settings.for_tests {
+        tracing::warn!("this directory's keys are marked as test keys: no fleet may trust them");
+    }
+    Ok(Config {
+        https: settings.https.0,
+        http: settings.http.0,
+        admin: settings.admin.0,
+        identity: identity(directory, opened, world::now()).await?,
+        admin_tokens: vec![opened.admin_token],
+        trusted_proxies: settings.proxies().map_err(anyhow::Error::msg)?,
+        limits: Limits::default(),
+        hostile: order.hostile.then(|| Arc::new(world::chance) as Chance),
+    })
+}
+
+/// The one line on stdout: tools wait for it.
+fn announce(addresses: Addresses) -> anyhow::Result<()> {
+    let listeners = [
+        ("https", addresses.https),
+        ("http", addresses.http),
+        ("admin", addresses.admin),
+    ];
+    let mut line = "ready".to_owned();
+    for (name, address) in listeners {
+        if let Some(address) = address {
+            line.extend([" ", name, "="]);
+            line.push_str(&address.to_string());
+        }
+    }
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()?;
+    Ok(())
+}
+
+fn log(settings: &Settings, order: &Serve) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&settings.log_level)
+        .with_context(|| format!("`log_level` in imprint.toml: {:?}", settings.log_level))?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    if order.log_json || settings.log_format == LogFormat::Json {
+        log.json().init();
+    } else {
+        log.with_ansi(false).init();
+    }
+    Ok(())
+}
+
+/// How often the server looks whether its own certificate is near its end.
+const RENEWAL_CHECK: Duration = Duration::from_hours(6);

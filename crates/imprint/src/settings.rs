@@ -1,0 +1,268 @@
+//! `imprint.toml`: the server's settings, read once into one struct.
+//!
+//! Products are not here: they come from `imprint apply` alone. The environment can say where the
+//! directory is (`IMPRINT_DIR`) and give the key that unseals (`IMPRINT_SEAL_KEY`), nothing else.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+use imprint_server::Network;
+use serde::Deserialize;
+
+use crate::toml_file;
+
+/// The settings.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// The fleet's name, as it stands in the authorities' certificates.
+    pub(crate) name: String,
+    /// The DNS names and IP addresses under which devices reach the server.
+    pub(crate) hosts: Vec<String>,
+    /// Where devices come in.
+    pub(crate) https: Listener,
+    /// Where CA certificates and revocation lists are served in the clear.
+    pub(crate) http: Listener,
+    /// Where devices will come in over MQTT: read, so that settings need not change with it.
+    #[serde(default)]
+    pub(crate) mqtts: Listener,
+    /// Where operators come in.
+    pub(crate) admin: Listener,
+    /// The URL under which devices and relying parties reach the `http` listener.
+    #[serde(default)]
+    pub(crate) public_http: Option<String>,
+    /// Proxies whose `X-Forwarded-For` is believed: addresses or networks.
+    #[serde(default)]
+    pub(crate) trusted_proxies: Vec<String>,
+    /// Days for which the server's own certificate is made; 0 for no expiry.
+    #[serde(default = "default_server_days")]
+    pub(crate) server_certificate_days: u32,
+    /// `text` or `json`.
+    #[serde(default)]
+    pub(crate) log_format: LogFormat,
+    /// `error`, `warn`, `info`, `debug`, or directives such as `info,imprint_server=debug`.
+    #[serde(default = "default_log_level")]
+    pub(crate) log_level: String,
+    /// Whether the keys are marked as not to be trusted.
+    #[serde(default)]
+    pub(crate) for_tests: bool,
+}
+
+/// An address, or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Listener(pub(crate) Option<SocketAddr>);
+
+impl TryFrom<String> for Listener {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let address = text.parse().map_err(|_| {
+            format!("{text:?} is no address; write it as \"0.0.0.0:8443\" or \"off\"")
+        })?;
+        Ok(Self(Some(address)))
+    }
+}
+
+/// How the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines, one object a line.
+    Json,
+}
+
+impl Settings {
+    /// Reads and checks a file.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
+        let settings: Self = toml_file::read(path)?;
+        settings
+            .check()
+            .map_err(|what| anyhow::anyhow!("{}, {what}", path.display()))?;
+        Ok(settings)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        check_name(&self.name).map_err(|reason| format!("`name`: {reason}"))?;
+        check_hosts(&self.hosts).map_err(|reason| format!("`hosts`: {reason}"))?;
+        if let Some(url) = &self.public_http {
+            check_url(url).map_err(|reason| format!("`public_http`: {reason}"))?;
+        }
+        if self.server_certificate_days > 36_500 {
+            return Err("`server_certificate_days`: use at most 36500, or 0 for no expiry".into());
+        }
+        self.proxies().map(|_| ())
+    }
+
+    /// The proxies, read.
+    pub(crate) fn proxies(&self) -> Result<Vec<Network>, String> {
+        let read = |text: &String| {
+            text.parse()
+                .map_err(|error| format!("`trusted_proxies`: {text:?}: {error}"))
+        };
+        self.trusted_proxies.iter().map(read).collect()
+    }
+
+    /// The URL that certificates point to, without a trailing slash: `public_http`; else the `http`
+    /// listener by the first host that others can reach. Nothing where its port is a free one.
+    pub(crate) fn public_http(&self) -> Option<String> {
+        if let Some(url) = &self.public_http {
+            return Some(url.trim_end_matches('/').to_owned());
+        }
+        public_http(self.http.0?, &self.hosts)
+    }
+}
+
+/// The URL of the `http` listener, where nothing is configured.
+pub(crate) fn public_http(http: SocketAddr, hosts: &[String]) -> Option<String> {
+    if http.port() == 0 {
+        return None;
+    }
+    let local = |host: &&String| {
+        *host == "localhost"
+            || host
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
+    };
+    let host = hosts
+        .iter()
+        .find(|host| !local(host))
+        .or_else(|| hosts.first())?;
+    let host = match host.parse::<IpAddr>() {
+        Ok(IpAddr::V6(address)) => format!("[{address}]"),
+        _ => host.clone(),
+    };
+    Some(format!("http://{host}:{}", http.port()))
+}
+
+/// A name that fits into a certificate's CN with ` Issuing CA` behind it.
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
+    let length = name.chars().count();
+    if !(1..=48).contains(&length) || name.trim() != name || name.chars().any(char::is_control) {
+        return Err("use 1 to 48 printable characters, no blank at the ends".to_owned());
+    }
+    Ok(())
+}
+
+/// DNS names and addresses for the server's certificate.
+pub(crate) fn check_hosts(hosts: &[String]) -> Result<(), String> {
+    if !(1..=16).contains(&hosts.len()) {
+        return Err("name 1 to 16 hosts; each makes the server's certificate longer".to_owned());
+    }
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    for host in hosts {
+        let name = host.strip_prefix("*.").unwrap_or(host);
+        if host.parse::<IpAddr>().is_err() && !(host.len() <= 253 && name.split('.').all(label)) {
+            return Err(format!(
+                "{host:?} is neither a DNS name nor an IP address; give it without scheme or port"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_url(url: &str) -> Result<(), String> {
+    let rest = url.strip_prefix("http://").ok_or(
+        "begin it with http://: revocation lists are fetched in the clear (RFC 5280 section 8)",
+    )?;
+    let printable = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/[]%".contains(&byte);
+    if rest.is_empty() || url.len() > 200 || !rest.bytes().all(printable) {
+        return Err("use at most 200 characters, such as http://pki.example:8080".to_owned());
+    }
+    Ok(())
+}
+
+fn default_server_days() -> u32 {
+    365
+}
+
+fn default_log_level() -> String {
+    "info".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALLEST: &str = "name = \"Fleet\"\nhosts = [\"localhost\"]\nhttps = \"127.0.0.1:0\"\n\
+        http = \"off\"\nadmin = \"127.0.0.1:0\"\n";
+
+    fn settings(more: &str) -> Result<Settings, String> {
+        let settings: Settings = toml_file::parse(&format!("{SMALLEST}{more}"))?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    #[test]
+    fn the_smallest_settings_are_five_lines() {
+        let settings = settings("").unwrap();
+        assert_eq!(settings.http, Listener(None));
+        assert_eq!(settings.log_level, "info");
+    }
+
+    #[test]
+    fn mistakes_are_named_with_what_to_write() {
+        for (more, want) in [
+            (
+                "htps = \"off\"",
+                "line 6: unknown key `htps`; did you mean `https`?",
+            ),
+            ("mqtts = \"8883\"", "is no address"),
+            ("public_http = \"https://x\"", "begin it with http://"),
+            ("trusted_proxies = [\"proxy\"]", "`trusted_proxies`"),
+            ("log_format = \"xml\"", "line 6"),
+            ("server_certificate_days = 40000", "36500"),
+        ] {
+            let error = settings(more).unwrap_err();
+            assert!(error.contains(want), "{more}: {error}");
+        }
+    }
+
+    #[test]
+    fn certificates_point_to_a_host_that_others_reach_or_nowhere() {
+        let hosts = |hosts: &[&str]| hosts.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let at =
+            |address: &str, names: &[&str]| public_http(address.parse().unwrap(), &hosts(names));
+        assert_eq!(at("0.0.0.0:0", &["a.example"]), None);
+        let url = at("0.0.0.0:8080", &["localhost", "127.0.0.1", "a.example"]);
+        assert_eq!(url.as_deref(), Some("http://a.example:8080"));
+        assert_eq!(
+            at("[::]:80", &["2001:db8::1"]).as_deref(),
+            Some("http://[2001:db8::1]:80")
+        );
+        assert_eq!(
+            at("[::]:80", &["localhost"]).as_deref(),
+            Some("http://localhost:80")
+        );
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address() {
+        for (host, sound) in [
+            ("a.example", true),
+            ("*.a.example", true),
+            ("127.0.0.1", true),
+            ("::1", true),
+            ("a.example:8443", false),
+            ("https://a", false),
+            ("", false),
+            ("a..b", false),
+            ("*.", false),
+        ] {
+            assert_eq!(check_hosts(&[host.to_owned()]).is_ok(), sound, "{host}");
+        }
+    }
+}
