@@ -153,6 +153,7 @@ impl Agent {
                 .tell(&event, chance)
                 .map_err(AgentError::Journal)?;
             self.observer.step(self.device.record(), &event, &action);
+            self.note_doubt(&event, &action);
             if self.strike(Moment::Journaled(&action)) == Strike::PowerCut {
                 return Ok(Ran::PowerCut);
             }

@@ -367,7 +367,7 @@ impl Agent {
     }
 
     /// Keeps a failure in words, beside the code that the journal keeps.
-    fn note(&mut self, failure: &Failure, text: &dyn std::fmt::Display) {
+    pub(crate) fn note(&mut self, failure: &Failure, text: &dyn std::fmt::Display) {
         let at = match self.time() {
             Time::Known(at) => Some(at.0),
             Time::AtLeast(_) => None,

@@ -1,13 +1,33 @@
 //! What the device tells the server of its own trouble (`POST /v1/report`), so that `imprint why`
 //! knows both sides. Closed codes and nothing else; it changes no state on either side.
 
-use imprint_device::{Event, Failure, Quarantine};
+use imprint_device::{Action, Event, Failure, Quarantine};
 
 use crate::agent::Agent;
 use crate::calls::Report;
 use crate::perform::Who;
 
 impl Agent {
+    /// The machine itself doubts a time: it says so by waiting where it would have gone on. Kept in
+    /// words as other failures are.
+    pub(crate) fn note_doubt(&mut self, event: &Event, action: &Action) {
+        let (Event::Reached { at } | Event::Verified { at, .. }) = *event else {
+            return;
+        };
+        let Some(refusal) = self.record().refusal.clone() else {
+            return;
+        };
+        if matches!(action, Action::Wait { .. } | Action::Rest) {
+            let failure = Failure {
+                code: refusal.code,
+                retry: refusal.retry,
+            };
+            let built = self.settings.patience.built;
+            let text = format!("the server says that it is {at}; this program was built {built}");
+            self.note(&failure, &text);
+        }
+    }
+
     /// Tells the server what it can't know: what failed on the device itself, and that the device
     /// now rests. Trouble on the way is kept and told in VERIFY; what the server refused, it knows.
     pub(crate) async fn report_trouble(&mut self, event: &Event, before: Option<Quarantine>) {
@@ -17,17 +37,24 @@ impl Agent {
             code: code.to_owned(),
             attempts: record.attempts.into(),
         };
+        let code = match event {
+            Event::Failed(failure) => failure.code.to_string(),
+            Event::Verified { .. } if record.attempts > 0 => record
+                .refusal
+                .as_ref()
+                .map(|doubt| doubt.code.to_string())
+                .unwrap_or_default(),
+            _ => String::new(),
+        };
         let came_to_rest = record.quarantine.filter(|_| before.is_none());
-        match (event, came_to_rest) {
-            (Event::Failed(failure), _) if is_of_the_way(failure) => {
-                self.hand.untold = Some(report(failure.code.as_str()));
-            }
-            (_, Some(reason)) if reason != Quarantine::Refused => {
+        match came_to_rest {
+            _ if WAY.contains(&code.as_str()) => self.hand.untold = Some(report(&code)),
+            Some(reason) if reason != Quarantine::Refused => {
                 let report = report(reason.name());
                 self.send_report(&report).await;
             }
-            (Event::Failed(failure), None) if is_of_the_device(failure) && record.attempts <= 1 => {
-                let report = report(failure.code.as_str());
+            None if DEVICE.contains(&code.as_str()) && record.attempts <= 1 => {
+                let report = report(&code);
                 self.send_report(&report).await;
             }
             _ => {}
@@ -69,25 +96,21 @@ impl Agent {
 }
 
 /// Failures between device and server: the report of one would not arrive either.
-fn is_of_the_way(failure: &Failure) -> bool {
-    const WAY: [&str; 6] = [
-        "server-name-unresolved",
-        "server-unreachable",
-        "server-silent",
-        "server-untrusted",
-        "tls-failed",
-        "reply-lost",
-    ];
-    WAY.contains(&failure.code.as_str())
-}
+const WAY: [&str; 6] = [
+    "server-name-unresolved",
+    "server-unreachable",
+    "server-silent",
+    "server-untrusted",
+    "tls-failed",
+    "reply-lost",
+];
 
 /// Failures that happen on the device, where no server sees them.
-fn is_of_the_device(failure: &Failure) -> bool {
-    const DEVICE: [&str; 4] = [
-        "storage-failed",
-        "key-store-failed",
-        "reply-unreadable",
-        "handshake-resumed",
-    ];
-    DEVICE.contains(&failure.code.as_str())
-}
+const DEVICE: [&str; 6] = [
+    "storage-failed",
+    "key-store-failed",
+    "reply-unreadable",
+    "handshake-resumed",
+    "certificate-expired",
+    "certificate-not-yet-valid",
+];

@@ -3,10 +3,10 @@
 use std::fs;
 use std::sync::Arc;
 
-use imprint_agent::device::{Event, Quarantine, Step};
+use imprint_agent::device::{Event, Quarantine, Slot, Step};
 use imprint_agent::{
-    Agent, AgentError, End, Exit, KeyAlgorithm, Silent, Status, StoreError, Strike, Surroundings,
-    Time, TrustError, judge_server,
+    Agent, AgentError, End, Exit, FileKeys, KeyAlgorithm, KeyStore, Settings, Silent, Status,
+    StoreError, Strike, Surroundings, Time, TrustError, judge_server,
 };
 use imprint_identity::{HardwareId, UnixTime};
 use rustls_pki_types::ServerName;
@@ -23,11 +23,15 @@ fn quarantined(end: Result<End, AgentError>) -> Quarantine {
 }
 
 /// Polls for as long as it takes to see `codes`, then stops: these causes never quarantine.
-async fn polls(settings: imprint_agent::Settings, codes: &[&str]) -> Watch {
+async fn polls(settings: Settings, codes: &[&str]) -> Watch {
+    polls_in(settings, no_clock(), codes).await
+}
+
+async fn polls_in(settings: Settings, surroundings: Surroundings, codes: &[&str]) -> Watch {
     let watch = Watch::default();
-    let agent = Agent::open(settings, no_clock(), Box::new(watch.clone())).unwrap();
+    let agent = Agent::open(settings, surroundings, Box::new(watch.clone())).unwrap();
     let task = tokio::spawn(agent.join(Event::PowerOn));
-    for _ in 0..500 {
+    for _ in 0..2_000 {
         if watch.codes().len() >= codes.len() || task.is_finished() {
             break;
         }
@@ -233,40 +237,32 @@ async fn a_clock_that_is_believed_is_believed_and_one_before_the_build_is_not() 
     ] {
         let registrar = Registrar::start().await;
         let dir = tempfile::tempdir().unwrap();
+        let settings = settings(&registrar, dir.path());
         let surroundings = Surroundings {
             clock: Box::new(move || Some(clock)),
-            chance: Box::new(|| 0),
+            ..no_clock()
         };
-        let watch = Watch::default();
-        let agent = Agent::open(
-            settings(&registrar, dir.path()),
-            surroundings,
-            Box::new(watch.clone()),
-        );
-        let join = agent.unwrap().join(Event::PowerOn);
-        let end = tokio::time::timeout(std::time::Duration::from_secs(1), join).await;
-        assert_eq!(end.is_ok(), joins, "{clock}");
-        if !joins {
-            assert_eq!(watch.codes()[0], "server-certificate-expired");
+        if joins {
+            let agent = Agent::open(settings, surroundings, Box::new(Silent)).unwrap();
+            drop(member(agent.join(Event::PowerOn).await));
+        } else {
+            polls_in(settings, surroundings, &["server-certificate-expired"; 2]).await;
         }
     }
 }
 
 #[tokio::test]
 async fn a_server_whose_clock_is_before_the_build_is_not_believed() {
-    let registrar = Registrar::start().await;
-    registrar.books(|books| books.clock = Some(NOW.plus(-30 * DAY)));
+    let pki = Arc::new(Pki::new());
+    let identity = pki.server(BUILT.plus(-DAY), NOW.plus(DAY));
+    let registrar = Registrar::showing(pki, identity).await;
+    registrar.books(|books| books.clock = Some(BUILT.plus(-1)));
     let dir = tempfile::tempdir().unwrap();
-    let watch = Watch::default();
-    let agent = Agent::open(
+    let watch = polls(
         settings(&registrar, dir.path()),
-        no_clock(),
-        Box::new(watch.clone()),
+        &["server-clock-behind"; 4],
     )
-    .unwrap();
-    let join = agent.join(Event::PowerOn);
-    let end = tokio::time::timeout(std::time::Duration::from_millis(500), join).await;
-    assert!(end.is_err(), "it waits for a server with a clock");
+    .await;
     watch.seen(|seen| assert_eq!(seen.steps, [Step::Bootstrap]));
 }
 
@@ -276,30 +272,34 @@ async fn a_certificate_that_is_not_valid_yet_does_not_make_a_member() {
     let registrar = Registrar::start().await;
     registrar.books(|books| books.validity = Some((NOW.plus(DAY), NOW.plus(9 * DAY))));
     let dir = tempfile::tempdir().unwrap();
-    let watch = Watch::default();
-    let agent = Agent::open(
+    polls(
         settings(&registrar, dir.path()),
-        no_clock(),
-        Box::new(watch.clone()),
+        &["certificate-not-yet-valid"; 4],
     )
-    .unwrap();
-    let join = agent.join(Event::PowerOn);
-    let end = tokio::time::timeout(std::time::Duration::from_secs(1), join).await;
-    assert!(end.is_err());
+    .await;
     let status = Status::read(dir.path()).unwrap();
     assert_eq!(status.step, "VERIFY");
-    assert_eq!(status.refusal.unwrap().code, "certificate-not-yet-valid");
+    let refusal = status.refusal.unwrap();
+    assert_eq!(refusal.code, "certificate-not-yet-valid");
+    assert!(refusal.text.unwrap().contains(&NOW.to_string()));
     assert!(status.token_kept);
+    registrar.books(|books| {
+        let want = r#"{"step":"VERIFY","code":"certificate-not-yet-valid","attempts":1}"#;
+        assert_eq!(books.reports, [("certificate".to_owned(), want.to_owned())]);
+    });
+    // A day later the same certificate makes a member.
+    registrar.books(|books| books.clock = Some(NOW.plus(DAY)));
+    drop(member(
+        join(settings(&registrar, dir.path()), &Watch::default()).await,
+    ));
+    registrar.books(|books| assert_eq!(books.issued.len(), 1));
 }
 
 #[tokio::test]
 async fn a_certificate_for_another_key_or_from_another_root_quarantines_and_is_reported() {
     let other = tempfile::tempdir().unwrap();
-    let keys = imprint_agent::FileKeys::open(other.path(), KeyAlgorithm::P256).unwrap();
-    let slot = imprint_agent::device::Slot::A;
-    let spki = imprint_agent::KeyStore::make_or_get(&keys, slot)
-        .unwrap()
-        .spki;
+    let keys = FileKeys::open(other.path(), KeyAlgorithm::P256).unwrap();
+    let spki = keys.make_or_get(Slot::A).unwrap().spki;
 
     for from_another_root in [false, true] {
         let registrar = Registrar::start().await;
@@ -395,22 +395,32 @@ async fn other_hardware_with_this_state_directory_is_a_clone() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_gone_after_its_request_quarantines() {
-    let registrar = Registrar::start().await;
-    let dir = tempfile::tempdir().unwrap();
-    for at in 0.. {
-        let watch = Watch::striking(at, Strike::PowerCut);
-        let _ = join(settings(&registrar, dir.path()), &watch)
-            .await
-            .unwrap();
-        if registrar.books(|books| !books.issued.is_empty()) {
-            break;
+async fn a_key_that_is_gone_or_another_after_its_request_quarantines() {
+    for replaced in [false, true] {
+        let registrar = Registrar::start().await;
+        let dir = tempfile::tempdir().unwrap();
+        for at in 0.. {
+            let watch = Watch::striking(at, Strike::PowerCut);
+            assert!(matches!(
+                join(settings(&registrar, dir.path()), &watch).await,
+                Ok(End::PowerCut)
+            ));
+            if registrar.books(|books| !books.issued.is_empty()) {
+                break;
+            }
         }
+        let (key, other) = (dir.path().join("keys/a.p8"), dir.path().join("keys/b.p8"));
+        if replaced {
+            let keys = FileKeys::open(&dir.path().join("keys"), KeyAlgorithm::P256).unwrap();
+            keys.make_or_get(Slot::B).unwrap();
+            fs::rename(other, &key).unwrap();
+        } else {
+            fs::remove_file(&key).unwrap();
+        }
+        let end = join(settings(&registrar, dir.path()), &Watch::default()).await;
+        assert_eq!(quarantined(end), Quarantine::KeyLost, "{replaced}");
+        registrar.books(|books| assert_eq!(books.issued.len(), 1, "no second key was asked for"));
     }
-    fs::remove_file(dir.path().join("keys/a.p8")).unwrap();
-    let end = join(settings(&registrar, dir.path()), &Watch::default()).await;
-    assert_eq!(quarantined(end), Quarantine::KeyLost);
-    registrar.books(|books| assert_eq!(books.issued.len(), 1, "no second key was made"));
 }
 
 #[tokio::test]
@@ -467,11 +477,8 @@ fn a_name_that_is_not_in_the_certificate_is_refused_with_both_names() {
 fn a_certificate_for_another_purpose_is_refused() {
     let pki = Pki::new();
     let dir = tempfile::tempdir().unwrap();
-    let keys = imprint_agent::FileKeys::open(dir.path(), KeyAlgorithm::P256).unwrap();
-    let slot = imprint_agent::device::Slot::A;
-    let spki = imprint_agent::KeyStore::make_or_get(&keys, slot)
-        .unwrap()
-        .spki;
+    let keys = FileKeys::open(dir.path(), KeyAlgorithm::P256).unwrap();
+    let spki = keys.make_or_get(Slot::A).unwrap().spki;
     let device = pki.device("localhost", &spki, NOW.plus(-DAY), NOW.plus(DAY));
     let mut server = pki.server(NOW.plus(-DAY), NOW.plus(DAY)).chain;
     let localhost = ServerName::try_from("localhost").unwrap();
