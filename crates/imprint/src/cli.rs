@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Init(Init),
     /// Run the server until SIGTERM or SIGINT.
     Serve(Serve),
+    /// A whole fleet in one terminal: a server and devices, every step shown, nothing kept.
+    Demo(Demo),
     /// Bring products to what a fleet file says; shows the difference first.
     Apply(Apply),
     /// One-time tokens, by which devices join.
@@ -108,6 +110,16 @@ pub(crate) struct Serve {
     /// Log as JSON, whatever the settings say.
     #[arg(long)]
     pub(crate) log_json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// Devices to which nothing happens; four unlucky ones come on top.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) devices: u32,
+    /// End after the play, with 1 if a promise was broken; without, the server goes on.
+    #[arg(long)]
+    pub(crate) exit: bool,
 }
 
 #[derive(Debug, Args)]

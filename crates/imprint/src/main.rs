@@ -7,6 +7,7 @@ mod agent;
 mod ceremony;
 mod cli;
 mod commands;
+mod demo;
 mod desk;
 mod directory;
 mod duration;
@@ -53,6 +54,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(order) => {
             return serve::run(&Directory::existing(&cli.dir)?, &order).await;
         }
+        Command::Demo(order) => return demo::run(&order).await,
         Command::Agent(command) => return agent::run(command, json).await,
         command => {
             // What a person got wrong is said before anything is opened.
