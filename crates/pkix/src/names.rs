@@ -61,23 +61,10 @@ impl NameSet {
         self.texts(6)
     }
 
-    /// For people: `DNS:a.example`, `URI:urn:x`, `IP:127.0.0.1`, else the tag and hexadecimal.
+    /// For people: `DNS:a.example`, `URI:urn:x`, `IP:127.0.0.1`, else the tag and hexadecimal. What
+    /// a terminal would obey is shown in hexadecimal too.
     pub fn for_people(&self) -> impl Iterator<Item = String> {
-        self.elements().map(
-            |name| match (name.tag, core::str::from_utf8(name.content)) {
-                (0x81, Ok(text)) => format!("email:{text}"),
-                (0x82, Ok(text)) => format!("DNS:{text}"),
-                (0x86, Ok(text)) => format!("URI:{text}"),
-                (0x87, _) => match ip(name.content) {
-                    Some(address) => format!("IP:{address}"),
-                    None => hexadecimal("IP", name.content),
-                },
-                _ => match hardware_module(&name) {
-                    Some((_, serial)) => hexadecimal("hardware", serial),
-                    None => hexadecimal(&format!("[{}]", name.tag & 0x1f), name.content),
-                },
-            },
-        )
+        self.elements().map(|name| for_people(&name))
     }
 
     /// The first hardwareModuleName (RFC 4108 section 5): `hwType` as OBJECT IDENTIFIER content
@@ -97,6 +84,21 @@ impl NameSet {
         self.0
             .iter()
             .filter_map(|der| Element::only(der, *der.first()?, WHAT).ok())
+    }
+}
+
+fn for_people(name: &Element<'_>) -> String {
+    let text = core::str::from_utf8(name.content).unwrap_or_default();
+    let printable = !text.is_empty() && !text.chars().any(char::is_control);
+    match name.tag {
+        0x81 if printable => format!("email:{text}"),
+        0x82 if printable => format!("DNS:{text}"),
+        0x86 if printable => format!("URI:{text}"),
+        0x87 if let Some(address) = ip(name.content) => format!("IP:{address}"),
+        _ => match hardware_module(name) {
+            Some((_, serial)) => hexadecimal("hardware", serial),
+            None => hexadecimal(&format!("[{}]", name.tag & 0x1f), name.content),
+        },
     }
 }
 
@@ -130,9 +132,9 @@ fn ip(octets: &[u8]) -> Option<IpAddr> {
 }
 
 fn hexadecimal(kind: &str, octets: &[u8]) -> String {
-    octets.iter().fold(format!("{kind}:"), |text, octet| {
-        format!("{text}{octet:02x}")
-    })
+    let digits = octets.iter().flat_map(|octet| [octet >> 4, octet & 0x0f]);
+    let digits = digits.filter_map(|digit| char::from_digit(digit.into(), 16));
+    kind.chars().chain([':']).chain(digits).collect()
 }
 
 /// `GeneralNames` out of names that are DER already.
@@ -200,6 +202,9 @@ mod tests {
             write_ip(IpAddr::from([127, 0, 0, 1])),
             write_hardware_module(&[0x2a, 0x03], &[0xab, 0xcd]),
             primitive(tag::implicit(8), &[0x2a]),
+            write_uri("\x1b[2J"),
+            write_dns(""),
+            primitive(tag::implicit(7), &[1, 2]),
         ];
         let mut texts: Vec<_> = NameSet::read(&write(&names))
             .unwrap()
@@ -212,6 +217,9 @@ mod tests {
                 "DNS:a.example",
                 "IP:127.0.0.1",
                 "URI:urn:b",
+                "[2]:",
+                "[6]:1b5b324a",
+                "[7]:0102",
                 "[8]:2a",
                 "hardware:abcd"
             ]
