@@ -15,11 +15,13 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use imprint_pkix::pem;
-use imprint_registrar::Authorities;
+use imprint_registrar::crl::CrlError;
 use imprint_registrar::ledger::CrlRecord;
+use imprint_registrar::{Authorities, Ledger, Registrar, Signer};
 
 use crate::listener::{Door, Peer};
 use crate::reply::Torn;
+use crate::world::World;
 
 /// Everything that is served in the clear, in memory: strangers may ask as often as they like and
 /// reach no database.
@@ -32,6 +34,8 @@ pub(crate) struct Shelf {
 struct Page {
     content_type: &'static str,
     body: Bytes,
+    /// A revocation list's number; 0 for a certificate.
+    number: u64,
 }
 
 impl Shelf {
@@ -58,14 +62,27 @@ impl Shelf {
         }
     }
 
-    /// Puts lists on the shelf in place of those of the same issuers, all at one moment.
-    pub(crate) fn publish(&self, lists: &[CrlRecord]) {
-        let mut shelf = HashMap::clone(&self.lists.load());
-        for list in lists {
-            let page = Page::new("application/pkix-crl", list.der.clone());
-            shelf.insert(format!("/crl/{}.crl", list.issuer), page);
-        }
-        self.lists.store(Arc::new(shelf));
+    /// Puts lists on the shelf in place of older ones, all at one moment. Whoever comes late with
+    /// an older list changes nothing.
+    fn publish(&self, lists: &[CrlRecord]) {
+        self.lists.rcu(|shelf| {
+            let mut shelf = HashMap::clone(shelf);
+            for list in lists {
+                let path = format!("/crl/{}.crl", list.issuer);
+                let newer = |page: &Page| page.number >= list.number;
+                if !shelf.get(&path).is_some_and(newer) {
+                    let page = Page::new("application/pkix-crl", list.der.clone());
+                    shelf.insert(
+                        path,
+                        Page {
+                            number: list.number,
+                            ..page
+                        },
+                    );
+                }
+            }
+            shelf
+        });
     }
 
     fn page(&self, path: &str) -> Option<Page> {
@@ -79,6 +96,40 @@ impl Page {
         Self {
             content_type,
             body: body.into(),
+            number: 0,
+        }
+    }
+}
+
+/// Makes revocation lists that are due and puts them on the shelf.
+pub(crate) struct Lists<L, S> {
+    registrar: Arc<Registrar<L, S>>,
+    world: World,
+    shelf: Arc<Shelf>,
+}
+
+impl<L: Ledger, S: Signer> Lists<L, S> {
+    pub(crate) fn new(registrar: &Arc<Registrar<L, S>>, world: &World, shelf: &Arc<Shelf>) -> Self {
+        Self {
+            registrar: Arc::clone(registrar),
+            world: world.clone(),
+            shelf: Arc::clone(shelf),
+        }
+    }
+
+    pub(crate) async fn renew(&self) -> Result<(), CrlError> {
+        let lists = self.registrar.crl_renew(self.world.now(), false).await?;
+        self.shelf.publish(&lists);
+        Ok(())
+    }
+}
+
+impl<L, S> Clone for Lists<L, S> {
+    fn clone(&self) -> Self {
+        Self {
+            registrar: Arc::clone(&self.registrar),
+            world: self.world.clone(),
+            shelf: Arc::clone(&self.shelf),
         }
     }
 }

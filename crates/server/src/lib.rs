@@ -20,6 +20,7 @@ mod http;
 mod limits;
 mod listener;
 mod network;
+mod operators;
 mod reply;
 mod serve;
 mod tls;

@@ -5,29 +5,21 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
-use axum::http::StatusCode;
-use axum::routing::get;
-use hyper::body::Incoming;
-use hyper::{Request, Response};
 use imprint_pkix::certs_only;
 use imprint_registrar::crl::CrlError;
 use imprint_registrar::{Ledger, Registrar, Signer};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
-use tower::ServiceExt as _;
 use tracing::{Instrument, Span};
 
-use crate::admin;
 use crate::config::{Config, Identity};
 use crate::devices::Devices;
 use crate::hostile::Hostile;
-use crate::http::Shelf;
+use crate::http::{Lists, Shelf};
 use crate::limits::ReportRate;
-use crate::listener::{Door, Lifetime, Listener, Peer, bind};
-use crate::network::{self, Network};
-use crate::reply::Torn;
+use crate::listener::{Door, Lifetime, Listener, bind};
+use crate::operators::Operators;
 use crate::tls::{Clients, Shown, Tls};
 use crate::world::World;
 
@@ -72,7 +64,8 @@ impl Server {
 
         // 2. What relying parties expect to find from the first moment.
         let shelf = Arc::new(Shelf::new(registrar.authorities()));
-        shelf.publish(&registrar.crl_renew(world.now(), false).await?);
+        let lists = Lists::new(&registrar, &world, &shelf);
+        lists.renew().await?;
 
         // 3. The tasks.
         let (stop, stopped) = watch::channel(false);
@@ -96,7 +89,7 @@ impl Server {
             run.door(socket, listener(None), Arc::clone(&shelf));
         }
         if let Some(socket) = admin {
-            let door = Operators::new(&registrar, &world, &config);
+            let door = Operators::new(&registrar, &world, &lists, &config);
             run.door(socket, listener(Some(for_operators)), Arc::new(door));
         }
         if let Some(socket) = https {
@@ -113,7 +106,7 @@ impl Server {
             };
             run.door(socket, listener(Some(for_devices)), Arc::new(door));
         }
-        let house = keep_house(registrar, world, shelf, lifetime);
+        let house = keep_house(registrar, world, lists, lifetime);
         tokio::spawn(house.instrument(span.clone()));
         if config.hostile.is_some() {
             let _in = span.enter();
@@ -176,7 +169,7 @@ impl Running {
 async fn keep_house<L: Ledger, S: Signer>(
     registrar: Arc<Registrar<L, S>>,
     world: World,
-    shelf: Arc<Shelf>,
+    lists: Lists<L, S>,
     mut lifetime: Lifetime,
 ) {
     let mut complaints = (Complaint::default(), Complaint::default());
@@ -194,10 +187,7 @@ async fn keep_house<L: Ledger, S: Signer>(
             .note("housekeeping", registrar.housekeep(world.now()).await);
         let started = Instant::now();
         if started >= lists_due {
-            let lists = registrar.crl_renew(world.now(), false).await;
-            complaints
-                .1
-                .note("revocation list", lists.map(|lists| shelf.publish(&lists)));
+            complaints.1.note("revocation list", lists.renew().await);
             // Looking costs in proportion to what was ever revoked; with 100,000 it may take a
             // twentieth of the time and no more.
             lists_due = Instant::now() + started.elapsed() * 20;
@@ -223,67 +213,6 @@ impl Complaint {
             _ => {}
         }
         self.said = now;
-    }
-}
-
-/// The `admin` listener: the operator's router, and whether the server lives.
-struct Operators {
-    router: Router,
-    trusted_proxies: Vec<Network>,
-}
-
-impl Operators {
-    fn new<L: Ledger, S: Signer>(
-        registrar: &Arc<Registrar<L, S>>,
-        world: &World,
-        config: &Config,
-    ) -> Self {
-        let ready = {
-            let registrar = Arc::clone(registrar);
-            move || {
-                let registrar = Arc::clone(&registrar);
-                async move { readiness(registrar.ledger().product_list().await.is_ok()) }
-            }
-        };
-        let state = admin::State {
-            registrar: Arc::clone(registrar),
-            world: world.clone(),
-            tokens: config.admin_tokens.clone().into(),
-        };
-        let router = Router::new()
-            .route("/healthz", get(|| async { "ok\n" }))
-            .route("/readyz", get(ready))
-            .merge(admin::router(state));
-        Self {
-            router,
-            trusted_proxies: config.trusted_proxies.clone(),
-        }
-    }
-}
-
-fn readiness(ledger_answers: bool) -> (StatusCode, &'static str) {
-    if ledger_answers {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the ledger does not answer\n",
-        )
-    }
-}
-
-impl Door for Operators {
-    type Body = axum::body::Body;
-
-    async fn answer(
-        &self,
-        mut request: Request<Incoming>,
-        peer: &Peer,
-    ) -> Result<Response<axum::body::Body>, Torn> {
-        let mut peer = peer.clone();
-        peer.address = network::client(peer.address, request.headers(), &self.trusted_proxies);
-        request.extensions_mut().insert(peer);
-        Ok(self.router.clone().oneshot(request).await?)
     }
 }
 
@@ -325,6 +254,7 @@ pub enum StartError {
     Lists(#[from] CrlError),
 }
 
-/// Twice a second: a revocation is in the list within one.
+/// Twice a second. A certificate that is superseded when its successor is used is in the list within
+/// one; what an operator revokes is there already.
 const BEAT: Duration = Duration::from_millis(500);
 const LAST_HOUSEKEEPING: Duration = Duration::from_secs(5);

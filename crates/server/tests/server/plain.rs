@@ -100,6 +100,27 @@ async fn a_revocation_is_in_the_list_within_a_second_or_so() {
 }
 
 #[tokio::test]
+async fn an_operators_revocation_is_in_the_list_before_the_answer() {
+    let fleet = Fleet::start().await;
+    let addresses = fleet.running.addresses();
+    let (_, certificate) = fleet.enrolled("sn-1").await;
+    let serial = Certificate::parse(&certificate).unwrap().serial().to_vec();
+    let client = Client::new(addresses.admin.unwrap(), &fleet.root);
+    let headers = [
+        ("Authorization", "Bearer an admin token"),
+        ("Content-Type", "application/json"),
+    ];
+    let path = "/api/v1/devices/thermo-sn-1/revoke";
+    let body = br#"{"reason":"key-compromise","note":"stolen"}"#;
+    let reply = client.once(&request("POST", path, &headers, body)).await;
+    assert_eq!(reply.status, 200, "{reply:?}: {}", reply.text());
+    let list = fetch(addresses.http.unwrap(), "GET", "/crl/issuing.crl")
+        .await
+        .2;
+    assert!(list.windows(serial.len()).any(|window| window == serial));
+}
+
+#[tokio::test]
 async fn the_admin_listener_shows_signs_of_life_to_all_and_the_api_to_the_token() {
     let fleet = Fleet::start().await;
     let client = Client::new(fleet.running.addresses().admin.unwrap(), &fleet.root);
