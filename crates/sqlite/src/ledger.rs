@@ -1,0 +1,316 @@
+//! The port, filled: each method is one read or one write.
+
+use imprint_identity::{DeviceId, HardwareId, UnixTime};
+use imprint_registrar::journal::JournalRow;
+use imprint_registrar::ledger::{
+    Acted, Adopted, Adoption, Credential, CrlFacts, CrlRecord, DeviceAct, DeviceFile, DeviceFilter,
+    DeviceRecord, Facts, FactsQuery, Grant, Intention, NewToken, RefusalSample, Report,
+    RequestOrigin, Settlement, TokenAct, TokenAlarm, TokenFilter, TokenRecord, Wait, Waited,
+};
+use imprint_registrar::{Ledger, LedgerError, Product, Serial};
+
+use crate::change::Change;
+use crate::fault::Fault;
+use crate::{
+    Sqlite, allow, certificate, chain, crl, device, device_act, notes, product, road, road_facts,
+    settle, token, token_act, verify,
+};
+
+impl Ledger for Sqlite {
+    async fn enrollment_facts(
+        &self,
+        query: &FactsQuery,
+        _now: UnixTime,
+    ) -> Result<Facts, LedgerError> {
+        self.trusted()?.snapshot(|db| road_facts::facts(db, query))
+    }
+
+    async fn enrollment_wait(&self, wait: Wait, now: UnixTime) -> Result<Waited, LedgerError> {
+        let actor = actor(&wait.origin_of_request);
+        let waited = self
+            .change(actor, now, move |change| road::wait(change, &wait))
+            .await;
+        or_else_changed(waited, Waited::Changed)
+    }
+
+    async fn enrollment_intend(
+        &self,
+        grant: Grant,
+        now: UnixTime,
+    ) -> Result<Intention, LedgerError> {
+        let actor = actor(&grant.origin_of_request);
+        let intention = self
+            .change(actor, now, move |change| road::intend(change, &grant))
+            .await;
+        or_else_changed(intention, Intention::Changed)
+    }
+
+    async fn enrollment_settle(
+        &self,
+        serial: Serial,
+        certificate_der: Vec<u8>,
+        now: UnixTime,
+    ) -> Result<Settlement, LedgerError> {
+        let settle = move |change: &Change<'_>| settle::settle(change, &serial, certificate_der);
+        Ok(self.change(SERVER.to_owned(), now, settle).await?)
+    }
+
+    async fn credential_facts(&self, serial: Serial) -> Result<Option<Credential>, LedgerError> {
+        let found = self
+            .trusted()?
+            .one(|db| certificate::credential(db, &serial))?;
+        Ok(found.map(|(_, credential)| credential))
+    }
+
+    async fn credential_verify(
+        &self,
+        serial: Serial,
+        evidence: &str,
+        now: UnixTime,
+    ) -> Result<Option<Credential>, LedgerError> {
+        let evidence = evidence.to_owned();
+        let verify = move |change: &Change<'_>| verify::verify(change, &serial, &evidence);
+        Ok(self.change(SERVER.to_owned(), now, verify).await?)
+    }
+
+    async fn sealed_key_wipe(&self, before: UnixTime, now: UnixTime) -> Result<u64, LedgerError> {
+        // Asked every second, and there is nothing to do: no flush.
+        if !self
+            .trusted()?
+            .one(|db| certificate::wipe_due(db, before))?
+        {
+            return Ok(0);
+        }
+        let wipe = move |change: &Change<'_>| certificate::wipe(change, before);
+        Ok(self.change(SERVER.to_owned(), now, wipe).await?)
+    }
+
+    async fn token_mint(
+        &self,
+        tokens: Vec<NewToken>,
+        actor: &str,
+        now: UnixTime,
+    ) -> Result<(), LedgerError> {
+        let mint = move |change: &Change<'_>| token::mint(change, &tokens);
+        Ok(self.change(actor.to_owned(), now, mint).await?)
+    }
+
+    async fn token_list(&self, filter: &TokenFilter) -> Result<Vec<TokenRecord>, LedgerError> {
+        let filter = filter.clone();
+        self.trusted()?
+            .list(move |db| token::list(db, &filter))
+            .await
+    }
+
+    async fn token_get(&self, id: &str) -> Result<Option<TokenRecord>, LedgerError> {
+        let found = self.trusted()?.one(|db| token::by_id(db, id))?;
+        Ok(found.map(|token| token.record))
+    }
+
+    async fn token_act(
+        &self,
+        id: &str,
+        act: TokenAct,
+        actor: &str,
+        now: UnixTime,
+    ) -> Result<Acted<TokenRecord>, LedgerError> {
+        let id = id.to_owned();
+        let act = move |change: &Change<'_>| token_act::act(change, &id, &act);
+        Ok(self.change(actor.to_owned(), now, act).await?)
+    }
+
+    async fn token_alarm(&self, alarm: TokenAlarm, now: UnixTime) -> Result<(), LedgerError> {
+        let alarm = move |change: &Change<'_>| token::alarm(change, &alarm);
+        Ok(self.change(SERVER.to_owned(), now, alarm).await?)
+    }
+
+    async fn allow_add(
+        &self,
+        product: &str,
+        hardware: Vec<HardwareId>,
+        actor: &str,
+        now: UnixTime,
+    ) -> Result<u64, LedgerError> {
+        let product = product.to_owned();
+        let add = move |change: &Change<'_>| allow::add(change, &product, &hardware);
+        Ok(self.change(actor.to_owned(), now, add).await?)
+    }
+
+    async fn allow_remove(
+        &self,
+        product: &str,
+        hardware: Vec<HardwareId>,
+        actor: &str,
+        now: UnixTime,
+    ) -> Result<u64, LedgerError> {
+        let product = product.to_owned();
+        let remove = move |change: &Change<'_>| allow::remove(change, &product, &hardware);
+        Ok(self.change(actor.to_owned(), now, remove).await?)
+    }
+
+    async fn allow_list(
+        &self,
+        product: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<String>, LedgerError> {
+        let (product, after) = (product.to_owned(), after.map(str::to_owned));
+        self.trusted()?
+            .list(move |db| allow::list(db, &product, after.as_deref(), limit))
+            .await
+    }
+
+    async fn product_list(&self) -> Result<Vec<Product>, LedgerError> {
+        self.trusted()?.one(product::list)
+    }
+
+    async fn product_apply(
+        &self,
+        products: Vec<Product>,
+        actor: &str,
+        now: UnixTime,
+    ) -> Result<(), LedgerError> {
+        let apply = move |change: &Change<'_>| product::apply(change, &products);
+        Ok(self.change(actor.to_owned(), now, apply).await?)
+    }
+
+    async fn device_list(&self, filter: &DeviceFilter) -> Result<Vec<DeviceRecord>, LedgerError> {
+        let filter = filter.clone();
+        self.trusted()?
+            .list(move |db| device::list(db, &filter))
+            .await
+    }
+
+    async fn device_get(&self, name_or_hardware: &str) -> Result<Option<DeviceFile>, LedgerError> {
+        self.trusted()?
+            .snapshot(|db| device::file(db, name_or_hardware))
+    }
+
+    async fn device_act(
+        &self,
+        device: &DeviceId,
+        act: DeviceAct,
+        actor: &str,
+        now: UnixTime,
+    ) -> Result<Acted<DeviceRecord>, LedgerError> {
+        let device = device.clone();
+        let act = move |change: &Change<'_>| device_act::act(change, device.as_str(), &act);
+        Ok(self.change(actor.to_owned(), now, act).await?)
+    }
+
+    async fn device_adopt(
+        &self,
+        adoption: Adoption,
+        actor: &str,
+        now: UnixTime,
+    ) -> Result<Adopted, LedgerError> {
+        let adopt = move |change: &Change<'_>| device_act::adopt(change, &adoption);
+        Ok(self.change(actor.to_owned(), now, adopt).await?)
+    }
+
+    async fn report_add(&self, report: Report, now: UnixTime) -> Result<(), LedgerError> {
+        let add = move |change: &Change<'_>| notes::add_report(change, &report);
+        Ok(self.change(SERVER.to_owned(), now, add).await?)
+    }
+
+    async fn refusal_add(
+        &self,
+        samples: Vec<RefusalSample>,
+        now: UnixTime,
+    ) -> Result<(), LedgerError> {
+        if samples.is_empty() {
+            return Ok(());
+        }
+        let add = move |change: &Change<'_>| {
+            samples
+                .iter()
+                .try_for_each(|sample| notes::add_refusal(change, sample))
+        };
+        Ok(self.change(SERVER.to_owned(), now, add).await?)
+    }
+
+    async fn refusal_list(&self, subject: &str) -> Result<Vec<RefusalSample>, LedgerError> {
+        self.trusted()?.one(|db| notes::refusals(db, subject))
+    }
+
+    async fn crl_facts(&self, issuer: &str, now: UnixTime) -> Result<CrlFacts, LedgerError> {
+        let issuer = issuer.to_owned();
+        self.trusted()?
+            .list(move |db| crl::facts(db, &issuer, now))
+            .await
+    }
+
+    async fn crl_publish(&self, crl: CrlRecord, now: UnixTime) -> Result<bool, LedgerError> {
+        let publish = move |change: &Change<'_>| crl::publish(change, &crl);
+        Ok(self.change(SERVER.to_owned(), now, publish).await?)
+    }
+
+    async fn journal_chain(&self, limit: u32) -> Result<u64, LedgerError> {
+        if !self.trusted()?.one(chain::is_due)? {
+            return Ok(0);
+        }
+        Ok(self
+            .writer
+            .write(move |db| chain::extend(db, limit))
+            .await?)
+    }
+
+    async fn journal_read(&self, after: u64, limit: u32) -> Result<Vec<JournalRow>, LedgerError> {
+        self.trusted()?
+            .list(move |db| chain::read(db, after, limit))
+            .await
+    }
+
+    fn epoch(&self) -> u8 {
+        self.epoch
+    }
+}
+
+impl Sqlite {
+    async fn change<T: Send + 'static>(
+        &self,
+        actor: String,
+        now: UnixTime,
+        work: impl FnOnce(&Change<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        self.writer
+            .write(move |db| {
+                work(&Change {
+                    db,
+                    now,
+                    actor: &actor,
+                })
+            })
+            .await
+    }
+
+    /// The readers, as long as what they read may be relied upon.
+    fn trusted(&self) -> Result<&std::sync::Arc<crate::reader::Readers>, LedgerError> {
+        match self.writer.failed() {
+            Some(reason) => Err(LedgerError::Unavailable { reason }),
+            None => Ok(&self.readers),
+        }
+    }
+}
+
+/// A rule of the schema that says no is a fact that has changed since it was read.
+fn or_else_changed<T>(outcome: Result<T, Fault>, changed: T) -> Result<T, LedgerError> {
+    match outcome {
+        Err(Fault::Conflict(rule)) => {
+            tracing::debug!("decided on facts that have changed: {rule}");
+            Ok(changed)
+        }
+        outcome => Ok(outcome?),
+    }
+}
+
+/// Behind the admin door stands a person, and their name is the address.
+fn actor(origin: &RequestOrigin) -> String {
+    if origin.door == "admin" {
+        origin.address.clone()
+    } else {
+        origin.door.to_owned()
+    }
+}
+
+const SERVER: &str = "server";
