@@ -1,5 +1,5 @@
 //! Distinguished names (RFC 5280 section 4.1.2.4): the few that Imprint makes, and the common name
-//! of those it reads. Names are kept and compared as bytes; nothing is ever normalised.
+//! of those it reads. Names are kept as bytes and chains compare them as bytes; nothing is normalised.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -45,6 +45,35 @@ pub(crate) fn common_name(name_der: &[u8]) -> Option<String> {
         }
     }
     last
+}
+
+/// Whether two Names in DER say the same: the same attributes in the same order with the same text,
+/// whatever string type carries it (RFC 5280 section 7.1). strongSwan writes a `PrintableString`
+/// where our certificates have a `UTF8String`. Letter case and spaces count.
+#[must_use]
+pub fn same(left: &[u8], right: &[u8]) -> bool {
+    left == right || attributes(left).is_some_and(|name| attributes(right) == Some(name))
+}
+
+/// Each attribute as the number of its relative name, its type and its text. `None` when the Name
+/// is not one.
+fn attributes(name_der: &[u8]) -> Option<Vec<(usize, Vec<u8>, String)>> {
+    let name = Element::only(name_der, tag::SEQUENCE, WHAT).ok()?;
+    check(&name, WHAT).ok()?;
+    let mut found = Vec::new();
+    let mut relatives = name.children(WHAT).ok()?;
+    let mut at = 0;
+    while let Some(relative) = relatives.next(WHAT).ok()? {
+        let mut attributes = relative.children(WHAT).ok()?;
+        while let Some(attribute) = attributes.next(WHAT).ok()? {
+            let mut fields = attribute.children(WHAT).ok()?;
+            let kind = fields.expect(tag::OID, WHAT).ok()?.content.to_vec();
+            let value = fields.next(WHAT).ok()??;
+            found.push((at, kind, text(&value)?));
+        }
+        at += 1;
+    }
+    Some(found)
 }
 
 /// Checks that this is a Name: a sequence of sets of a type and a string. It may be empty.
@@ -153,6 +182,33 @@ mod tests {
         assert_eq!(common_name(&der).as_deref(), Some("last"));
         assert_eq!(common_name(&sequence(&[])), None);
         assert_eq!(common_name(b"\x30\x80"), None);
+    }
+
+    #[test]
+    fn names_are_the_same_by_their_text_and_not_by_its_encoding() {
+        let utf8 = primitive(tag::UTF8_STRING, b"thermo-1");
+        let printable = primitive(tag::PRINTABLE_STRING, b"thermo-1");
+        let one = name(core::slice::from_ref(&utf8));
+        let two = name(&[utf8.clone(), utf8.clone()]);
+        let both_in_one = sequence(&[&set(&[
+            &sequence(&[&oid(id::COMMON_NAME), &utf8]),
+            &sequence(&[&oid(id::COMMON_NAME), &utf8]),
+        ])]);
+        let organization = sequence(&[&set(&[&sequence(&[&oid(id::ORGANIZATION_NAME), &utf8])])]);
+        let other = name(&[primitive(tag::UTF8_STRING, b"Thermo-1")]);
+        for (left, right, want) in [
+            (&one, &one, true),
+            (&one, &name(&[printable]), true),
+            (&two, &both_in_one, false),
+            (&one, &two, false),
+            (&one, &organization, false),
+            (&one, &other, false),
+            (&one, &sequence(&[]), false),
+            (&one, &b"\x30\x80".to_vec(), false),
+        ] {
+            assert_eq!(same(left, right), want, "{left:02x?} {right:02x?}");
+            assert_eq!(same(right, left), want, "{right:02x?} {left:02x?}");
+        }
     }
 
     #[test]

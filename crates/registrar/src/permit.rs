@@ -331,7 +331,8 @@ fn same_subject(csr: &Csr, shown: &Credential) -> Result<(), Refusal> {
         .and_then(|der| imprint_pkix::certificate::Certificate::parse(der).ok())
         .ok_or(Code::CertificateUnreadable)?;
     let subject = csr.subject_der();
-    if subject != certificate.subject_der() && subject != record.asked_subject {
+    let is = |name: &[u8]| imprint_pkix::dn::same(subject, name);
+    if !is(certificate.subject_der()) && !is(&record.asked_subject) {
         return Err(Code::SubjectDiffers.into());
     }
     match csr.requested_names() {
