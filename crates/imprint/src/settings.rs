@@ -6,6 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
+use imprint_pkix::certificate::is_http_url;
 use imprint_server::Network;
 use serde::Deserialize;
 
@@ -119,26 +120,24 @@ impl Settings {
     }
 }
 
-/// The URL of the `http` listener, where nothing is configured.
+/// The URL of the `http` listener, where nothing is configured: by the first host that others can
+/// reach, else by an address of this machine. A host of one label will not do: it stands for other
+/// machines elsewhere, and a certificate that points to one is faulted (and never signed).
 pub(crate) fn public_http(http: SocketAddr, hosts: &[String]) -> Option<String> {
     if http.port() == 0 {
         return None;
     }
-    let local = |host: &&String| {
-        *host == "localhost"
-            || host
-                .parse::<IpAddr>()
-                .is_ok_and(|address| address.is_loopback())
+    let address = |host: &String| host.parse::<IpAddr>().ok();
+    let local = |host: &&String| address(host).is_some_and(|address| address.is_loopback());
+    let url = |host: &String| match address(host) {
+        Some(IpAddr::V6(address)) => format!("http://[{address}]:{}", http.port()),
+        _ => format!("http://{host}:{}", http.port()),
     };
-    let host = hosts
-        .iter()
-        .find(|host| !local(host))
-        .or_else(|| hosts.first())?;
-    let host = match host.parse::<IpAddr>() {
-        Ok(IpAddr::V6(address)) => format!("[{address}]"),
-        _ => host.clone(),
-    };
-    Some(format!("http://{host}:{}", http.port()))
+    let others = hosts.iter().filter(|host| !local(host));
+    others
+        .chain(hosts.iter().filter(local))
+        .map(url)
+        .find(|url| is_http_url(url))
 }
 
 /// A name that fits into a certificate's CN with ` Issuing CA` behind it.
@@ -182,6 +181,9 @@ fn check_url(url: &str) -> Result<(), String> {
     if rest.is_empty() || url.len() > 200 || !rest.bytes().all(printable) {
         return Err("use at most 200 characters, such as http://pki.example:8080".to_owned());
     }
+    if !is_http_url(url) {
+        return Err("use a full host name or an address, such as http://pki.example:8080".to_owned());
+    }
     Ok(())
 }
 
@@ -222,6 +224,10 @@ mod tests {
             ),
             ("mqtts = \"8883\"", "is no address"),
             ("public_http = \"https://x\"", "begin it with http://"),
+            (
+                "public_http = \"http://localhost:8080\"",
+                "use a full host name or an address",
+            ),
             ("trusted_proxies = [\"proxy\"]", "`trusted_proxies`"),
             ("log_format = \"xml\"", "line 6"),
             ("server_certificate_days = 40000", "36500"),
@@ -244,9 +250,10 @@ mod tests {
             Some("http://[2001:db8::1]:80")
         );
         assert_eq!(
-            at("[::]:80", &["localhost"]).as_deref(),
-            Some("http://localhost:80")
+            at("[::]:80", &["localhost", "127.0.0.1", "vm"]).as_deref(),
+            Some("http://127.0.0.1:80")
         );
+        assert_eq!(at("[::]:80", &["localhost", "*.a.example", "vm"]), None);
     }
 
     #[test]
