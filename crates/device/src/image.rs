@@ -31,6 +31,14 @@ pub type Image = [u8; IMAGE_SIZE];
 /// The image of `record` with this sequence number.
 #[must_use]
 pub fn encode(sequence: u32, record: &Record) -> Image {
+    let mut out = body(sequence, record);
+    let crc = CRC.checksum(out.image.get(..CRC_AT).unwrap_or_default());
+    out.at = CRC_AT;
+    out.bytes(&crc.to_le_bytes());
+    out.image
+}
+
+fn body(sequence: u32, record: &Record) -> Writer {
     let mut out = Writer {
         image: [0; IMAGE_SIZE],
         at: 0,
@@ -57,10 +65,7 @@ pub fn encode(sequence: u32, record: &Record) -> Image {
         }
     }
     out.place(&record.place);
-    let crc = CRC.checksum(out.image.get(..CRC_AT).unwrap_or_default());
-    out.at = CRC_AT;
-    out.bytes(&crc.to_le_bytes());
-    out.image
+    out
 }
 
 /// The sequence number and the record in `bytes`, if they are an image: right size, magic, version
@@ -100,7 +105,9 @@ pub fn parse(bytes: &[u8]) -> Option<(u32, Record)> {
             None
         },
     };
-    (is_sound(&record.place) && encode(sequence, &record) == *image).then_some((sequence, record))
+    let again = body(sequence, &record);
+    let is_the_one = again.image.get(..CRC_AT) == Some(checked);
+    (is_the_one && is_sound(&record.place)).then_some((sequence, record))
 }
 
 /// The two slots of a renewal must differ, or deleting one side would delete the other.

@@ -16,7 +16,7 @@
 //! known whole before the first word is begun, hence any trace of a word means that the image may be
 //! used; and before the machine acts on it, the words that are still blank are completed. To lose a
 //! copy that was acted upon, all three words must be weak: three cuts, each within a single word of
-//! the same copy.
+//! the same copy. A whole image without a trace of a word is erased before the machine acts.
 //!
 //! A copy that can't be read, or whose memory reports an ECC fault, is absent.
 
@@ -180,25 +180,38 @@ impl<S: Storage> TwoCopies<S> {
         self.storage
     }
 
-    /// The copy in `half`, if its image is whole and a commit word was begun.
-    fn copy(&mut self, half: Half) -> Result<Option<Kept>, JournalError<S::Error>> {
+    /// What is in `half`.
+    fn copy(&mut self, half: Half) -> Result<Copy, JournalError<S::Error>> {
         let mut image: Image = [0; IMAGE_SIZE];
         if self.storage.read(half, 0, &mut image)? == Read::Damaged {
-            return Ok(None);
+            return Ok(Copy::Absent);
         }
         let Some((sequence, record)) = image::parse(&image) else {
-            return Ok(None);
+            return Ok(Copy::Absent);
         };
         for word in 0..COMMITS {
             if self.word(half, word)? != Word::Blank {
-                return Ok(Some(Kept {
+                return Ok(Copy::Committed(Kept {
                     half,
                     sequence,
                     record,
                 }));
             }
         }
-        Ok(None)
+        Ok(Copy::Uncommitted)
+    }
+
+    /// The copy in `half` if it counts. One that looks whole and was not committed is erased: a
+    /// weak commit word might show itself tomorrow, when the device has gone on without it.
+    fn committed(&mut self, half: Half) -> Result<Option<Kept>, JournalError<S::Error>> {
+        match self.copy(half)? {
+            Copy::Committed(kept) => Ok(Some(kept)),
+            Copy::Absent => Ok(None),
+            Copy::Uncommitted => {
+                self.storage.erase(half)?;
+                Ok(None)
+            }
+        }
     }
 
     fn word(&mut self, half: Half, word: usize) -> Result<Word, JournalError<S::Error>> {
@@ -231,10 +244,11 @@ impl<S: Storage> TwoCopies<S> {
         for word in 0..COMMITS {
             let mut tries = TRIES;
             while self.word(half, word)? == Word::Blank {
-                self.commit(half, word)?;
+                // A weak word may look blank and then refuse to be programmed.
+                let programmed = self.commit(half, word);
                 tries -= 1;
                 if tries == 0 {
-                    return Err(JournalError::Unwritable);
+                    return programmed.and(Err(JournalError::Unwritable));
                 }
             }
         }
@@ -282,7 +296,7 @@ impl<S: Storage> Journal for TwoCopies<S> {
 
     fn load(&mut self) -> Result<Option<Record>, Self::Error> {
         self.storage.geometry().check()?;
-        let newest = Kept::newest(self.copy(Half::A)?, self.copy(Half::B)?);
+        let newest = Kept::newest(self.committed(Half::A)?, self.committed(Half::B)?);
         if let Some(kept) = &newest {
             self.settle(kept.half)?;
         }
@@ -307,6 +321,13 @@ impl<S: Storage> Journal for TwoCopies<S> {
         }
         Err(JournalError::Unwritable)
     }
+}
+
+/// What a half holds.
+enum Copy {
+    Absent,
+    Uncommitted,
+    Committed(Kept),
 }
 
 /// The newest copy: where it is, and what it says.
