@@ -328,6 +328,7 @@ async fn a_credential_that_changed_on_disk_is_asked_for_again() {
     let registrar = Registrar::start().await;
     let dir = tempfile::tempdir().unwrap();
     for at in 0.. {
+        assert!(at < 40, "the way in has an end");
         let watch = Watch::striking(at, Strike::PowerCut);
         assert!(matches!(
             join(settings(&registrar, dir.path()), &watch).await,
@@ -400,6 +401,7 @@ async fn a_key_that_is_gone_or_another_after_its_request_quarantines() {
         let registrar = Registrar::start().await;
         let dir = tempfile::tempdir().unwrap();
         for at in 0.. {
+            assert!(at < 40, "the way in has an end");
             let watch = Watch::striking(at, Strike::PowerCut);
             assert!(matches!(
                 join(settings(&registrar, dir.path()), &watch).await,
