@@ -1,0 +1,103 @@
+//! Our own agent as a device of a test: the real thing, with waits that are short.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use imprint_agent::device::{self, Event};
+use imprint_agent::{
+    Agent, AgentError, End, KeyAlgorithm, Observer, Roots, Settings, Suites, Surroundings, Timeouts,
+};
+use imprint_est::Secret;
+use imprint_identity::{HardwareId, UnixTime};
+
+use crate::chance::Dice;
+use crate::world::{PRODUCT, real_now};
+
+/// How an agent is set up.
+#[derive(Clone)]
+pub struct Setup {
+    /// The pinned root.
+    pub roots: Arc<Roots>,
+    /// Where the server is.
+    pub server: SocketAddr,
+    /// The hardware id.
+    pub hardware: String,
+    /// The token.
+    pub token: String,
+    /// What its clock says.
+    pub clock: Clock,
+    /// Its waits are divided by this. 400 makes two seconds five milliseconds.
+    pub hurry: u32,
+}
+
+/// A device's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// It has none that is to be believed.
+    None,
+    /// It is right.
+    Right,
+    /// It stands here.
+    At(UnixTime),
+}
+
+impl Setup {
+    /// A device with a good clock.
+    #[must_use]
+    pub fn new(root_pem: &Path, server: SocketAddr, hardware: &str, token: &str) -> Self {
+        let roots = Arc::new(Roots::read(root_pem).expect("a root"));
+        let (hardware, token) = (hardware.to_owned(), token.to_owned());
+        Self {
+            roots,
+            server,
+            hardware,
+            token,
+            clock: Clock::Right,
+            hurry: 400,
+        }
+    }
+
+    /// Wakes it on `state`, and lets it go on from wherever it stands.
+    pub async fn join(&self, state: &Path, observer: Box<dyn Observer>) -> Result<End, AgentError> {
+        let mut patience = device::Settings::new(BUILT);
+        patience.first_wait_ms = 2_000;
+        let settings = Settings {
+            state: state.to_owned(),
+            server: format!("https://{}", self.server)
+                .parse()
+                .expect("an endpoint"),
+            roots: Arc::clone(&self.roots),
+            product: Some(PRODUCT.to_owned()),
+            hardware: HardwareId::parse(&self.hardware).expect("a hardware id"),
+            token: Some(Secret::new(self.token.clone().into_bytes())),
+            key: KeyAlgorithm::P256,
+            rekey: true,
+            patience,
+            wait_divisor: self.hurry,
+            timeouts: Timeouts {
+                connect: Duration::from_secs(5),
+                handshake: Duration::from_secs(10),
+                exchange: Duration::from_secs(10),
+            },
+            suites: Suites::All,
+        };
+        let clock = self.clock;
+        let dice = std::sync::Mutex::new(Dice::new(crate::chance::seed()));
+        let surroundings = Surroundings {
+            clock: Box::new(move || match clock {
+                Clock::None => None,
+                Clock::Right => Some(real_now()),
+                Clock::At(moment) => Some(moment),
+            }),
+            chance: Box::new(move || dice.lock().unwrap().next() as u32),
+        };
+        Agent::open(settings, surroundings, observer)?
+            .join(Event::PowerOn)
+            .await
+    }
+}
+
+/// The agent of these tests was built in autumn 2025.
+const BUILT: UnixTime = UnixTime(1_760_000_000);
