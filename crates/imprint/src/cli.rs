@@ -39,6 +39,9 @@ pub(crate) enum Command {
     Serve(Serve),
     /// A whole fleet in one terminal: a server and devices, every step shown, nothing kept.
     Demo(Demo),
+    /// Measure what the server does, beside what its parts alone cost on this machine.
+    #[command(subcommand)]
+    Bench(Bench),
     /// Bring products to what a fleet file says; shows the difference first.
     Apply(Apply),
     /// One-time tokens, by which devices join.
@@ -120,6 +123,28 @@ pub(crate) struct Demo {
     /// End after the play, with 1 if a promise was broken; without, the server goes on.
     #[arg(long)]
     pub(crate) exit: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Cold enrollments: each its own connection, handshake, key and durable rows.
+    Enroll(BenchEnroll),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchEnroll {
+    /// Renewals with a client certificate, instead of first enrollments by token.
+    #[arg(long)]
+    pub(crate) mtls: bool,
+    /// How many are measured.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(100..=50_000))]
+    pub(crate) count: u32,
+    /// How many at a time.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    pub(crate) in_flight: u32,
+    /// A folder on a disk, for the server's directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) at: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 //! [`desk`] for how it gets there.
 
 mod agent;
+mod bench;
 mod ceremony;
 mod cli;
 mod commands;
@@ -54,6 +55,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(order) => {
             return serve::run(&Directory::existing(&cli.dir)?, &order).await;
         }
+        Command::Bench(order) => return bench::run(&order, json).await,
         Command::Demo(order) => return demo::run(&order).await,
         Command::Agent(command) => return agent::run(command, json).await,
         command => {

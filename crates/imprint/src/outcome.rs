@@ -52,6 +52,10 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: &[[String; N]]) -> 
 
 /// Names and values, the values in one column. Values that are empty are left out.
 pub(crate) fn facts(facts: &[(&str, &str)]) -> String {
+    let facts: Vec<_> = facts
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .collect();
     let width = facts
         .iter()
         .map(|(name, _)| name.chars().count())
@@ -59,7 +63,6 @@ pub(crate) fn facts(facts: &[(&str, &str)]) -> String {
         .unwrap_or(0);
     let lines: Vec<_> = facts
         .iter()
-        .filter(|(_, value)| !value.is_empty())
         .map(|(name, value)| format!("{name:width$}  {value}"))
         .collect();
     lines.join("\n")
@@ -82,7 +85,7 @@ mod tests {
     fn a_fact_without_a_value_is_left_out() {
         assert_eq!(
             facts(&[("id", "a"), ("reason", ""), ("state", "b")]),
-            "id      a\nstate   b"
+            "id     a\nstate  b"
         );
     }
 }

@@ -77,6 +77,8 @@ pub(crate) async fn run(directory: &Directory, order: &Serve) -> anyhow::Result<
     tracing::info!("the server ends: open requests are answered first");
     remove_if_there(&directory.run_admin())?;
     running.shutdown().await;
+    let groups = opened.registrar.ledger().group_sizes();
+    tracing::info!(groups = groups.groups, group_mean = groups.mean(), "the ledger's commits");
     opened.registrar.ledger().close()?;
     Ok(code)
 }

@@ -1,0 +1,102 @@
+//! The server as a process of its own.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child as Process, ChildStderr, Command, Stdio};
+use std::thread::JoinHandle;
+
+use anyhow::{Context as _, bail};
+
+use crate::directory::Directory;
+
+pub(crate) struct Child {
+    process: Process,
+    log: Option<JoinHandle<Vec<String>>>,
+}
+
+/// How many operations one flush to disk served, on average.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Groups {
+    pub(crate) mean: f64,
+}
+
+impl Child {
+    /// This same program, serving the directory; and where its https listener is.
+    pub(crate) fn start(directory: &Directory) -> anyhow::Result<(Self, String)> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .args(["serve", "--dir"])
+            .arg(directory.root())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("the server can't be started")?;
+        let stderr = process.stderr.take().context("the server has no stderr")?;
+        let stdout = process.stdout.take().context("the server has no stdout")?;
+        let log = Some(std::thread::spawn(move || last_lines(stderr)));
+        let child = Self { process, log };
+        let mut ready = String::new();
+        BufReader::new(stdout).read_line(&mut ready)?;
+        let address = ready
+            .trim()
+            .split(' ')
+            .find_map(|word| word.strip_prefix("https="))
+            .with_context(|| format!("the server said {ready:?} instead of ready"))?
+            .to_owned();
+        Ok((child, address))
+    }
+
+    /// User and system time of all its threads, from the kernel, in steps of 10 ms.
+    pub(crate) fn cpu_seconds(&self) -> anyhow::Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        // The second field is a name in parentheses that may hold spaces.
+        let after = stat.rsplit(") ").next().unwrap_or_default();
+        let ticks: Vec<f64> = after
+            .split(' ')
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse().ok())
+            .collect();
+        if ticks.len() != 2 {
+            bail!("/proc/{}/stat can't be read", self.process.id());
+        }
+        Ok(ticks.iter().sum::<f64>() / TICKS_A_SECOND)
+    }
+
+    /// Ends it in order, and reads what it said of its groups.
+    pub(crate) fn stop(mut self) -> anyhow::Result<Groups> {
+        let ended = Command::new("kill").arg(self.process.id().to_string()).status();
+        ended.context("the server can't be told to end")?;
+        self.process.wait()?;
+        let lines = self.log.take().and_then(|log| log.join().ok()).unwrap_or_default();
+        let mean = lines
+            .iter()
+            .rev()
+            .find_map(|line| line.split_once("group_mean=")?.1.split(' ').next()?.parse().ok())
+            .unwrap_or(f64::NAN);
+        Ok(Groups { mean })
+    }
+}
+
+/// A measurement that fails leaves no server behind.
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Reads all that the server logs, as a log collector would, and keeps the end of it.
+fn last_lines(mut stderr: ChildStderr) -> Vec<String> {
+    let mut tail = Vec::new();
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(count @ 1..) = stderr.read(&mut buffer) {
+        tail.extend_from_slice(buffer.get(..count).unwrap_or_default());
+        if tail.len() > 256 * 1024 {
+            tail.drain(..tail.len() - 64 * 1024);
+        }
+    }
+    String::from_utf8_lossy(&tail).lines().map(ToOwned::to_owned).collect()
+}
+
+/// USER_HZ, which Linux has fixed at 100 for every program.
+const TICKS_A_SECOND: f64 = 100.0;

@@ -1,0 +1,88 @@
+//! `imprint agent` as a script sees it.
+
+use crate::support::{Place, THERMO};
+
+#[test]
+fn a_blank_device_says_that_it_is_one() {
+    let place = Place::empty();
+    let said = place.run(&["agent", "status", "--state", "nowhere"]);
+    assert_eq!(said.code, 11, "{said:?}");
+    assert_eq!(said.out, "step  UNPROVISIONED");
+    assert!(!place.path("nowhere").exists(), "looking makes nothing");
+}
+
+#[test]
+fn a_device_joins_once_and_stays_joined() {
+    let place = Place::with_fleet(THERMO);
+    let server = place.serve();
+    let token = place.ok(&["token", "new", "--product", "thermo"]);
+    let (url, root) = (server.https(), place.server().join("ca/root.pem"));
+    let base = [
+        "agent",
+        "run",
+        "--once",
+        "--server",
+        &url,
+        "--root",
+        root.to_str().unwrap(),
+    ];
+    let who = [
+        "--product",
+        "thermo",
+        "--hardware",
+        "custom:SN-1",
+        "--state",
+        "state",
+    ];
+    let run = [&base[..], &who].concat();
+    let out = place.ok(&[&run[..], &["--token", &token]].concat());
+    for step in [
+        "BOOTSTRAP",
+        "ENROLL",
+        "CREDENTIAL_STORE",
+        "VERIFY",
+        "PROVISIONED",
+    ] {
+        assert!(
+            out.lines().any(|line| line.starts_with(step)),
+            "{step}: {out}"
+        );
+    }
+    assert!(!out.contains(&token));
+    let status: serde_json::Value =
+        serde_json::from_str(&place.ok(&["agent", "status", "--state", "state", "--json"]))
+            .unwrap();
+    assert_eq!(status["step"], "PROVISIONED");
+    assert_eq!(status["token_kept"], false);
+    assert_eq!(status["certificate"]["common_name"], "thermo-sn-1");
+    // Without a token, and without a new certificate.
+    place.ok(&run);
+    let device = place.json(&["device", "show", "thermo-sn-1"]);
+    assert_eq!(device["certificates"].as_array().unwrap().len(), 1);
+    assert_eq!(server.end("TERM"), Some(0));
+}
+
+#[test]
+fn a_check_names_the_layer_that_is_broken() {
+    let place = Place::with_fleet(THERMO);
+    let other = Place::new();
+    let server = place.serve();
+    let check = |url: &str, root: &Place| {
+        let root = root.server().join("ca/root.pem");
+        let root = root.to_str().unwrap();
+        let product = ["--product", "thermo"];
+        let base = ["agent", "check", "--server", url, "--root", root];
+        place.run(&[&base[..], &product].concat())
+    };
+    let url = server.https();
+    assert_eq!(check(&url, &place).code, 0);
+    let said = check(&url, &other);
+    assert_eq!(said.code, 26, "{said:?}");
+    assert!(said.out.contains("WRONG  pin"), "{said:?}");
+    let http = format!("https://{}", server.address("http").unwrap());
+    assert_eq!(check(&http, &place).code, 25, "no TLS there");
+    assert_eq!(server.end("TERM"), Some(0));
+    assert_eq!(check(&url, &place).code, 23, "nobody accepts");
+    let said = place.run(&["agent", "run", "--server", &url, "--root", "nowhere.pem"]);
+    assert_eq!(said.code, 20, "{said:?}");
+}

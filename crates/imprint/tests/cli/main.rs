@@ -1,0 +1,19 @@
+//! The real binary in real directories: what operators type, and what they get.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test waits for processes, and gives them their environment"
+)]
+
+mod acts;
+mod agent;
+mod api;
+mod catalogue;
+mod expired;
+mod files;
+mod init;
+mod journal;
+mod life;
+mod serve;
+mod support;
+mod why;
