@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -108,17 +109,23 @@ impl Listener {
                     continue;
                 }
             };
-            let (door, own) = (Arc::clone(&door), Arc::clone(&listener));
+            let (door, own, places) = (Arc::clone(&door), Arc::clone(&listener), Arc::clone(&free));
             let span = listener.span.clone();
             let connection = async move {
-                own.connection(tcp, address.ip(), &*door).await;
+                own.connection(tcp, address.ip(), &*door, &places).await;
                 drop(place);
             };
             tokio::spawn(connection.instrument(span));
         }
     }
 
-    async fn connection<D: Door>(&self, tcp: TcpStream, address: IpAddr, door: &D) {
+    async fn connection<D: Door>(
+        &self,
+        tcp: TcpStream,
+        address: IpAddr,
+        door: &D,
+        places: &Semaphore,
+    ) {
         let lifetime = self.lifetime.clone();
         let address = address.to_canonical();
         // Replies are one write each; waiting to fill a packet would only cost time.
@@ -129,11 +136,11 @@ impl Listener {
                 certificate: None,
                 channel: Channel::Tls12,
             };
-            return self.serve(tcp, &peer, door, lifetime).await;
+            return self.serve(tcp, &peer, door, places, lifetime).await;
         };
         match timeout(self.limits.handshake, tls.accept(tcp)).await {
             Ok(Ok(stream)) => match Peer::of(address, stream.get_ref().1) {
-                Ok(peer) => self.serve(stream, &peer, door, lifetime).await,
+                Ok(peer) => self.serve(stream, &peer, door, places, lifetime).await,
                 Err(error) => tracing::debug!(%address, %error, "no exporter"),
             },
             Ok(Err(error)) => tracing::debug!(%address, %error, "handshake failed"),
@@ -146,9 +153,19 @@ impl Listener {
         stream: impl AsyncRead + AsyncWrite + Unpin,
         peer: &Peer,
         door: &D,
+        places: &Semaphore,
         mut lifetime: Lifetime,
     ) {
-        let service = service_fn(|request| door.answer(request, peer));
+        let service = service_fn(async |request| {
+            let mut response = door.answer(request, peer).await?;
+            // When places run short, nobody keeps one between two requests: whoever wants to hold
+            // them all has to pay for a handshake each time.
+            if places.available_permits() < self.limits.connections / 4 {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
+            Ok::<_, Torn>(response)
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             // Covers an idle connection as well; without it a peer that says nothing stays for ever.

@@ -134,3 +134,60 @@ impl<'a> SubjectKey<'a> {
 fn inside(element: AnyRef<'_>) -> der::Result<SliceReader<'_>> {
     SliceReader::new(element.value())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `SEQUENCE { SEQUENCE { [version], 7, {}, {}, {}, {}, { { 06 01 2a }, BIT STRING 04 05 } } }`
+    fn certificate(version: &[u8], unused_bits: u8) -> Vec<u8> {
+        let key = [
+            0x30,
+            0x09,
+            0x30,
+            0x03,
+            0x06,
+            0x01,
+            0x2a,
+            0x03,
+            0x02,
+            unused_bits,
+            0x05,
+        ];
+        let names = [0x02, 0x01, 0x07, 0x30, 0, 0x30, 0, 0x30, 0, 0x30, 0];
+        let fields = [version, &names, &key].concat();
+        let length = u8::try_from(fields.len()).unwrap();
+        [&[0x30, length + 2, 0x30, length], &fields[..]].concat()
+    }
+
+    #[test]
+    fn the_key_is_found_whatever_the_version() {
+        for version in [&[][..], &[0xa0, 3, 2, 1, 2], &[0xa0, 3, 2, 1, 9]] {
+            let der = certificate(version, 0);
+            let key = SubjectKey::read(&der).unwrap();
+            assert_eq!(
+                (key.algorithm, key.bits),
+                (&[0x06, 0x01, 0x2a][..], &[0x05][..])
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_certificate_has_no_key_and_does_no_harm() {
+        let der = certificate(&[0xa0, 3, 2, 1, 2], 0);
+        for end in 0..der.len() {
+            assert!(SubjectKey::read(&der[..end]).is_err(), "cut at {end}");
+        }
+        for at in 0..der.len() {
+            for byte in 0..=255 {
+                let mut altered = der.clone();
+                altered[at] = byte;
+                let _ = SubjectKey::read(&altered);
+            }
+        }
+        assert!(
+            SubjectKey::read(&certificate(&[], 3)).is_err(),
+            "a key of whole octets"
+        );
+    }
+}

@@ -154,6 +154,24 @@ async fn connections_beyond_the_bound_wait_their_turn() {
 }
 
 #[tokio::test]
+async fn nobody_keeps_a_place_that_others_wait_for() {
+    let fleet = Fleet::start_with(|config| config.limits.connections = 4).await;
+    let time = request("GET", "/v1/time", &[], b"");
+    let mut first = fleet.client().connect().await.unwrap();
+    first.send(&time).await;
+    assert_eq!(first.reply().await.unwrap().header("Connection"), None);
+    // With the next one to come, four places are taken.
+    let _second = fleet.client().connect().await.unwrap();
+    let _third = fleet.client().connect().await.unwrap();
+    first.send(&time).await;
+    assert_eq!(
+        first.reply().await.unwrap().header("Connection"),
+        Some("close")
+    );
+    assert_eq!(first.rest(SOON).await, Some(Vec::new()));
+}
+
+#[tokio::test]
 async fn an_old_connection_is_asked_to_come_again() {
     let fleet = Fleet::start_with(|config| {
         config.limits.connection_age = Duration::from_millis(300);
