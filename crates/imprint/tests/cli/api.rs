@@ -115,10 +115,7 @@ async fn every_route_wants_the_admin_token() {
     let document = document();
     let mut routes = 0;
     for (path, methods) in document["paths"].as_object().unwrap() {
-        let path = path
-            .replace("{product}", "thermo")
-            .replace('{', "")
-            .replace('}', "");
+        let path = path.replace("{product}", "thermo").replace(['{', '}'], "");
         for method in methods
             .as_object()
             .unwrap()

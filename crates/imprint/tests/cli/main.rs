@@ -4,6 +4,12 @@
     clippy::disallowed_methods,
     reason = "a test waits for processes, and gives them their environment"
 )]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::format_push_string,
+    reason = "a test that meets the unexpected ends there"
+)]
 
 mod acts;
 mod agent;
