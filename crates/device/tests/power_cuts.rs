@@ -6,7 +6,7 @@
 //! with a healthy server. It must end as a member with one identity and its one token; an oracle
 //! that shares no code with the crate says on the way where the device may stand.
 //!
-//! `IMPRINT_DEEP=1` tears with more seeds and pairs every boundary with every later one;
+//! `IMPRINT_DEEP=1` tears with more seeds and pairs each boundary with many more later ones;
 //! `IMPRINT_SHORT=1` is for the planted bugs. A failing case prints its coordinates.
 #![expect(
     clippy::indexing_slicing,

@@ -82,7 +82,7 @@ impl Disk {
         let chance = &mut power.chance;
         let names_kept = match tear {
             Tear::Clean | Tear::Ignored => false,
-            Tear::Byte(_) | Tear::Few(_) => true,
+            Tear::Byte(_) | Tear::Few(_) | Tear::Faint(_) => true,
             Tear::Word(_) | Tear::Weak(_) => chance.one_in(2),
         };
         if names_kept {
@@ -97,7 +97,7 @@ impl Disk {
             let length = content.seen.len().max(1);
             let torn = usize::try_from(chance.next()).unwrap_or(0) % length;
             match tear {
-                Tear::Clean | Tear::Ignored => {}
+                Tear::Clean | Tear::Faint(_) | Tear::Ignored => {}
                 Tear::Byte(_) => content.kept = content.seen[..torn.min(content.seen.len())].into(),
                 Tear::Word(_) => content.kept = vec![0; content.seen.len()],
                 Tear::Few(_) => {

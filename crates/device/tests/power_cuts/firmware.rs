@@ -62,8 +62,14 @@ impl Run {
 
     /// Powers the device and lets it go on until it rests with all orders done, or power fails.
     pub fn boot(&mut self) -> Result<(), End> {
-        let world = self.world.clone();
-        let cells = matches!(world.borrow().medium, Medium::Cells(_));
+        let mut world = self.world.clone();
+        let cells = match &mut world.get_mut().medium {
+            Medium::Cells(memory) => {
+                memory.warm = !memory.warm;
+                true
+            }
+            Medium::Disk(_) => false,
+        };
         let end = if cells {
             self.go_on(TwoCopies::new(Port(&world)), &world)
         } else {

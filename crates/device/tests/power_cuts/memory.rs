@@ -44,6 +44,9 @@ pub struct Memory {
     data: [[u8; ROOM]; 2],
     /// Bits that read as chance has it.
     weak: [[u8; ROOM]; 2],
+    /// Bits that read the other way on warm days.
+    faint: [[u8; ROOM]; 2],
+    pub warm: bool,
     /// Units whose code says that they are damaged, one bit a unit.
     damaged: [u64; 2],
     pub erases: u32,
@@ -61,6 +64,8 @@ impl Memory {
             },
             data: [[erased; ROOM]; 2],
             weak: [[0; ROOM]; 2],
+            faint: [[0; ROOM]; 2],
+            warm: false,
             damaged: [0; 2],
             erases: 0,
             programs: 0,
@@ -81,6 +86,12 @@ impl Memory {
         assert!(end <= self.geometry.half_size, "read beyond the half");
         out.copy_from_slice(&self.data[half][offset..end]);
         let weak = &self.weak[half][offset..end];
+        if self.warm {
+            let faint = &self.faint[half][offset..end];
+            out.iter_mut()
+                .zip(faint)
+                .for_each(|(byte, bits)| *byte ^= bits);
+        }
         let mut damaged = false;
         if weak.iter().any(|bits| *bits != 0) {
             for (byte, bits) in out.iter_mut().zip(weak) {
@@ -115,11 +126,9 @@ impl Memory {
             "programming beyond the half"
         );
         self.programs += 1;
-        let half_weak = self.weak[half as usize][offset..offset + bytes.len()]
-            .iter()
-            .any(|it| *it != 0);
+        let unsure = self.is_unsure(half as usize, offset..offset + bytes.len());
         let units = u32::try_from(bytes.len() / unit).expect("a few hundred at most");
-        if !half_weak && power.spend_quietly(units) {
+        if !unsure && power.spend_quietly(units) {
             return self.program_unit(half as usize, offset, bytes);
         }
         for (at, new) in (offset..).step_by(unit).zip(bytes.chunks(unit)) {
@@ -138,7 +147,7 @@ impl Memory {
     fn program_unit(&mut self, half: usize, at: usize, new: &[u8]) -> Result<(), Fault> {
         let erased = self.geometry.erased;
         let range = at..at + new.len();
-        let weak = self.weak[half][range.clone()].iter().any(|bits| *bits != 0);
+        let weak = self.is_unsure(half, range.clone());
         let blank = self.data[half][range.clone()]
             .iter()
             .all(|byte| *byte == erased);
@@ -158,14 +167,23 @@ impl Memory {
             };
         }
         if weak {
-            self.weak[half][range].fill(0);
+            self.weak[half][range.clone()].fill(0);
+            self.faint[half][range].fill(0);
         }
         Ok(())
+    }
+
+    fn is_unsure(&self, half: usize, range: std::ops::Range<usize>) -> bool {
+        let weak = self.weak[half][range.clone()].iter();
+        weak.chain(&self.faint[half][range]).any(|bits| *bits != 0)
     }
 
     fn tear_unit(&mut self, power: &mut Power, half: usize, at: usize, new: &[u8], tear: Tear) {
         let chance = &mut power.chance;
         let torn = usize::from(chance.byte()) % new.len();
+        if let Tear::Faint(seed) = tear {
+            self.warm = seed % 2 == 1;
+        }
         for (index, byte) in new.iter().enumerate() {
             let cell = &mut self.data[half][at + index];
             let moving = *cell ^ byte;
@@ -179,11 +197,16 @@ impl Memory {
                     self.weak[half][at + index] |= moving & chance.byte();
                     moving & chance.byte()
                 }
+                Tear::Faint(_) => {
+                    self.faint[half][at + index] |= moving;
+                    0
+                }
             };
             *cell ^= moved;
         }
         // A torn unit seldom satisfies its own code.
-        let touched = tear != Tear::Clean && !chance.one_in(4);
+        let readable = matches!(tear, Tear::Clean | Tear::Faint(_));
+        let touched = !readable && !chance.one_in(4);
         if self.cells == Cells::NorEcc && touched {
             self.damaged[half] |= 1 << (at / self.geometry.unit);
         }
@@ -209,7 +232,8 @@ impl Memory {
 
     fn erase_cells(&mut self, half: usize, range: std::ops::Range<usize>) {
         self.data[half][range.clone()].fill(self.geometry.erased);
-        self.weak[half][range].fill(0);
+        self.weak[half][range.clone()].fill(0);
+        self.faint[half][range].fill(0);
     }
 
     /// Flash erases all cells of a sector together, so a torn erase reaches beyond the stripe.
@@ -225,6 +249,9 @@ impl Memory {
             (Tear::Byte(_), _) | (_, Cells::Eeprom) => stripe,
             _ => whole,
         };
+        if let Tear::Faint(seed) = tear {
+            self.warm = seed % 2 == 1;
+        }
         let chance = &mut power.chance;
         for at in range {
             let moving = self.data[half][at] ^ self.geometry.erased;
@@ -235,6 +262,10 @@ impl Memory {
                 Tear::Weak(_) => {
                     self.weak[half][at] |= moving & chance.byte();
                     moving & chance.byte() & chance.byte()
+                }
+                Tear::Faint(_) => {
+                    self.faint[half][at] |= moving;
+                    0
                 }
             };
             self.data[half][at] ^= moved;

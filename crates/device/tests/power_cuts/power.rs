@@ -17,6 +17,9 @@ pub enum Tear {
     Few(u8),
     /// Bits that read differently from one read to the next.
     Weak(u8),
+    /// Cells so near the edge that all of them read as before on one day and as intended on the
+    /// next. An even number begins with the intended state.
+    Faint(u8),
     /// No cut at all: the operation is silently ignored, and power stays.
     Ignored,
 }
@@ -24,7 +27,7 @@ pub enum Tear {
 impl Tear {
     /// All kinds with `seeds` seeds each.
     pub fn all(seeds: u8) -> Vec<Self> {
-        let mut tears = vec![Self::Clean];
+        let mut tears = vec![Self::Clean, Self::Faint(0), Self::Faint(1)];
         for seed in 0..seeds {
             tears.extend([
                 Self::Byte(seed),
@@ -44,9 +47,10 @@ impl Tear {
             Self::Word(seed) => (2, seed),
             Self::Few(seed) => (3, seed),
             Self::Weak(seed) => (4, seed),
-            Self::Ignored => (5, 0),
+            Self::Faint(seed) => (5, seed),
+            Self::Ignored => (6, 0),
         };
-        kind + 6 * u64::from(seed)
+        kind + 7 * u64::from(seed)
     }
 }
 

@@ -295,7 +295,7 @@ impl World {
 
     fn write_cell(&mut self, new: u8, cell: impl Fn(&mut Self) -> &mut Cell) -> Result<(), End> {
         match self.power.spend()? {
-            Spark::Torn(Tear::Clean) => return Err(End::Cut),
+            Spark::Torn(Tear::Clean | Tear::Faint(0)) => return Err(End::Cut),
             Spark::Torn(Tear::Byte(_) | Tear::Word(_)) => {
                 *cell(self) = Cell::Torn;
                 return Err(End::Cut);
@@ -315,7 +315,7 @@ impl World {
             return Ok(());
         }
         match self.power.spend()? {
-            Spark::Torn(Tear::Clean) => return Err(End::Cut),
+            Spark::Torn(Tear::Clean | Tear::Faint(0)) => return Err(End::Cut),
             Spark::Torn(Tear::Byte(_) | Tear::Word(_)) => {
                 *cell(self) = Cell::Torn;
                 return Err(End::Cut);
