@@ -93,11 +93,14 @@ impl Server {
             run.door(socket, listener(Some(for_operators)), Arc::new(door));
         }
         if let Some(socket) = https {
-            let authorities = registrar.authorities();
+            // A SET in the order of DER (X.690 section 11.6), as strict readers want it: Python's
+            // `cryptography` for one. Nobody looks for the own certificate in this reply.
+            let mut ca_certs = registrar.authorities().ca_certs();
+            ca_certs.sort_unstable();
             let door = Devices {
                 registrar: Arc::clone(&registrar),
                 world: world.clone(),
-                ca_certs: certs_only::encode(&authorities.ca_certs()),
+                ca_certs: certs_only::encode(&ca_certs),
                 trusted_proxies: config.trusted_proxies.clone(),
                 body_timeout: config.limits.body,
                 in_flight: Semaphore::new(config.limits.requests_in_flight),
