@@ -168,7 +168,7 @@ fn writers_uri(path: &Path) -> io::Result<String> {
 }
 
 fn prepare_writer(db: &Connection, options: &Options) -> Result<(), Fault> {
-    keep_plans(&db)?;
+    keep_plans(db)?;
     db.busy_timeout(BUSY)?;
     db.execute_batch(
         "PRAGMA journal_mode = WAL;
