@@ -332,7 +332,12 @@ pub(crate) enum Device {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Journal {
     /// Name the first row that is not as it was written, if there is one.
-    Verify,
+    Verify {
+        /// A head that an earlier verify printed and that you noted elsewhere: finds rows that were
+        /// cut off at the end.
+        #[arg(long, value_name = "HEAD")]
+        noted: Option<String>,
+    },
     /// List rows, in order.
     List {
         /// Rows after this number.

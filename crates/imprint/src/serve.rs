@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use imprint_server::{Addresses, Chance, Config, Limits, Server};
-use tokio::signal::unix::{SignalKind, signal};
+use imprint_server::{Addresses, Chance, Config, Limits, Running, Server};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
+use tracing::{Instrument as _, Span};
 
 use crate::cli::Serve;
 use crate::directory::{Directory, remove_if_there, replace};
@@ -33,24 +34,41 @@ pub(crate) async fn run(directory: &Directory, order: &Serve) -> anyhow::Result<
     };
     let opened = open(directory, lock)?;
     // Signals first: whoever ends this process right after the ready line ends it in order.
-    let (mut terminate, mut interrupt) = (
+    let (terminate, interrupt) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
-    let config = config(directory, &opened, order).await?;
+    // A rude server says so in every line of its log: the server's own lines, and these.
+    let manner = if order.hostile {
+        tracing::error_span!("hostile")
+    } else {
+        Span::none()
+    };
+    let config = config(directory, &opened, order)
+        .instrument(manner.clone())
+        .await?;
     let running = Server::start(config, Arc::clone(&opened.registrar), world())
         .await
         .context("the server can't start")?;
+    stay(directory, &opened, running, terminate, interrupt)
+        .instrument(manner)
+        .await
+}
 
+/// Says that the server is ready, keeps its certificate young, and ends it when told to.
+async fn stay(
+    directory: &Directory,
+    opened: &Opened,
+    running: Running,
+    mut terminate: Signal,
+    mut interrupt: Signal,
+) -> anyhow::Result<ExitCode> {
     let addresses = running.addresses();
     let admin = addresses
         .admin
         .map_or_else(|| "off".to_owned(), |address| address.to_string());
-    replace(
-        &directory.run_admin(),
-        format!("{admin}\n").as_bytes(),
-        0o600,
-    )?;
+    let told = format!("{admin}\n");
+    replace(&directory.run_admin(), told.as_bytes(), 0o600)?;
     announce(addresses)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), directory = %directory.root().display(), "ready");
 
@@ -66,21 +84,33 @@ pub(crate) async fn run(directory: &Directory, order: &Serve) -> anyhow::Result<
                 tracing::error!(reason, "the ledger can't write any more: the server ends");
                 break ExitCode::FAILURE;
             }
-            _ = renewals.tick() => {
-                match identity(directory, &opened, world::now()).await {
-                    Ok(identity) => running.reload(&identity)?,
-                    Err(error) => tracing::error!("the server's certificate: {error:#}"),
-                }
-            }
+            _ = renewals.tick() => renew(directory, opened, &running).await,
         }
     };
     tracing::info!("the server ends: open requests are answered first");
     remove_if_there(&directory.run_admin())?;
     running.shutdown().await;
     let groups = opened.registrar.ledger().group_sizes();
-    tracing::info!(groups = groups.groups, group_mean = groups.mean(), "the ledger's commits");
+    tracing::info!(
+        groups = groups.groups,
+        group_mean = groups.mean(),
+        "the ledger's commits"
+    );
     opened.registrar.ledger().close()?;
     Ok(code)
+}
+
+/// Takes a new certificate where the present one is near its end. What goes wrong is said and tried
+/// again at the next look; the present one serves until then.
+async fn renew(directory: &Directory, opened: &Opened, running: &Running) {
+    match identity(directory, opened, world::now()).await {
+        Ok(identity) => {
+            if let Err(error) = running.reload(&identity) {
+                tracing::error!(%error, "the server's new certificate can't be used");
+            }
+        }
+        Err(error) => tracing::error!("the server's certificate: {error:#}"),
+    }
 }
 
 async fn config(directory: &Directory, opened: &Opened, order: &Serve) -> anyhow::Result<Config> {

@@ -5,15 +5,14 @@ use imprint_server::admin::views::{JournalRowView, JournalVerdict};
 
 use super::shown;
 use crate::cli::Journal;
-use crate::desk::Desk;
+use crate::desk::{Desk, with_query};
 use crate::outcome::{Outcome, table};
 
 pub(super) async fn run(desk: &mut Desk, order: Journal, json: bool) -> anyhow::Result<Outcome> {
     match order {
-        Journal::Verify => {
-            let text = desk
-                .ask(Method::GET, "/api/v1/journal/verify", None::<&()>)
-                .await?;
+        Journal::Verify { noted } => {
+            let path = with_query("/api/v1/journal/verify", &[("noted", noted)]);
+            let text = desk.ask(Method::GET, &path, None::<&()>).await?;
             let verdict: JournalVerdict = serde_json::from_str(&text)?;
             let text = if json { text } else { judge(&verdict) };
             Ok(if verdict.intact {
@@ -37,7 +36,7 @@ fn judge(verdict: &JournalVerdict) -> String {
         ),
         Some(altered) => format!(
             "The journal has been altered: row {} is the first, {}.\n\
-             Keep a copy of ledger.db, and compare with the head that you noted elsewhere.",
+             Keep a copy of ledger.db before anything else is done.",
             altered.number, altered.what
         ),
     }

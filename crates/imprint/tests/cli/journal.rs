@@ -71,3 +71,32 @@ fn a_running_server_finds_it_too() {
     assert!(said.out.contains("row 2 is the first"), "{said:?}");
     assert_eq!(server.end("TERM"), Some(0));
 }
+
+#[test]
+fn rows_that_were_cut_off_are_found_by_a_head_that_was_noted() {
+    let place = written();
+    let head = place.json(&["journal", "verify"])["head"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let noted = ["journal", "verify", "--noted", &head];
+    place.ok(&["allow", "add", "--product", "thermo", "custom:SN-2"]);
+    place.ok(&noted);
+    tamper(&place, "DELETE FROM journal WHERE number = 8");
+    place.ok(&noted);
+    let connection = Connection::open(place.server().join("ledger.db")).unwrap();
+    connection
+        .execute("DELETE FROM journal WHERE number = 7", [])
+        .unwrap();
+    drop(connection);
+    place.ok(&["journal", "verify"]);
+    let said = place.run(&noted);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(
+        said.out
+            .contains("row 7 is the first, the head that was noted is not in the chain"),
+        "{said:?}"
+    );
+    let refusal = place.refused(&["journal", "verify", "--noted", "7a"]);
+    assert!(refusal.contains("is no head of a journal"), "{refusal}");
+}

@@ -126,7 +126,7 @@ fn a_server_for_other_hosts_makes_itself_a_new_certificate() {
 }
 
 #[test]
-fn a_json_log_is_one_object_a_line() {
+fn a_json_log_is_one_object_a_line_and_a_rude_server_says_so_in_each() {
     let place = Place::new();
     assert_eq!(
         place.serve_with(&["--log-json", "--hostile"]).end("TERM"),
@@ -137,5 +137,6 @@ fn a_json_log_is_one_object_a_line() {
     for line in log.lines() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         assert!(line["timestamp"].is_string());
+        assert_eq!(line["span"]["name"], "hostile", "a rude server says so in every line: {line}");
     }
 }
