@@ -30,6 +30,8 @@ pub struct Setup {
     pub clock: Clock,
     /// Its waits are divided by this. 400 makes two seconds five milliseconds.
     pub hurry: u32,
+    /// After so long it calls a silent connection dead.
+    pub patience: Duration,
 }
 
 /// A device's clock.
@@ -56,13 +58,12 @@ impl Setup {
             token,
             clock: Clock::Right,
             hurry: 400,
+            patience: Duration::from_secs(10),
         }
     }
 
     /// Wakes it on `state`, and lets it go on from wherever it stands.
     pub async fn join(&self, state: &Path, observer: Box<dyn Observer>) -> Result<End, AgentError> {
-        let mut patience = device::Settings::new(BUILT);
-        patience.first_wait_ms = 2_000;
         let settings = Settings {
             state: state.to_owned(),
             server: format!("https://{}", self.server)
@@ -74,12 +75,12 @@ impl Setup {
             token: Some(Secret::new(self.token.clone().into_bytes())),
             key: KeyAlgorithm::P256,
             rekey: true,
-            patience,
+            patience: device::Settings::new(BUILT),
             wait_divisor: self.hurry,
             timeouts: Timeouts {
                 connect: Duration::from_secs(5),
-                handshake: Duration::from_secs(10),
-                exchange: Duration::from_secs(10),
+                handshake: self.patience,
+                exchange: self.patience,
             },
             suites: Suites::All,
         };

@@ -10,6 +10,13 @@
 //! chance   a seeded source, so that a run can be replayed
 //! ```
 //!
+//! ```text
+//! IMPRINT_SEED=n             replays the run that printed it
+//! IMPRINT_DEEP=1             hours instead of minutes
+//! IMPRINT_REQUIRE_TOOLS=1    a client that is not installed is a failure, not a skip
+//! IMPRINT=path               the binary to kill; without it, cargo builds one
+//! ```
+//!
 //! The proofs are in `tests/`. `sim-server` is a server that stops for a moment where it is told
 //! to, so that a test can kill it exactly there.
 

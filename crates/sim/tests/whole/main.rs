@@ -12,6 +12,7 @@
 mod clocks;
 mod hostile;
 mod kills;
+mod lost_renewals;
 mod lost_replies;
 mod model;
 mod races;
