@@ -19,6 +19,7 @@ import ssl
 import subprocess
 import sys
 import urllib.request
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 from cryptography import x509
@@ -49,6 +50,8 @@ def main():
     arguments = parser.parse_args()
     seed = int(os.environ.get("IMPRINT_SEED") or secrets.randbits(32))
     random.seed(seed)
+    # `cryptography` reads on after what is not DER, and only warns.
+    warnings.simplefilter("error", UserWarning)
     print(f"IMPRINT_SEED={seed} repeats all but the keys")
     globals()[arguments.what](arguments)
     if faults:
@@ -109,7 +112,7 @@ def certified(connection, product, token, key):
     """The certificate that EST answers with."""
     hardware = random.choice(HARDWARE)()
     signed_with = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, random_text())])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, random_text(64))])
     request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, signed_with)
     body = base64.b64encode(request.public_bytes(serialization.Encoding.DER))
     basic = base64.b64encode(f"{hardware}:{token}".encode()).decode()
@@ -186,9 +189,9 @@ def fleet(program, folder):
     # Not `localhost`: pkilint takes a DNS name of one label for an error, which RFC 5280 does not.
     hosts = ["127.0.0.1", *random_hosts()]
     here = "127.0.0.1:0"
-    command = [program, "init", "--dir", folder, f"--name={random_text()}", "--https", here, "--http", here]
+    command = [program, "init", "--dir", folder, f"--name={random_text(48)}", "--https", here, "--http", here]
     command += ["--admin", here, *(word for host in hosts for word in ("--host", host))]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     server = subprocess.Popen([program, "serve", "--dir", folder], stdout=subprocess.PIPE,
                               stderr=subprocess.DEVNULL, text=True)
     try:
@@ -253,11 +256,11 @@ def imprint(arguments, *command):
     return done.stdout
 
 
-def random_text():
-    """1 to 64 characters, of which some are not ASCII."""
+def random_text(longest):
+    """1 to `longest` octets of UTF-8, of which some are not ASCII."""
     letters = "abcdefghijklmnopqrstuvwxyzABCXYZ0123456789 .-_äöüßéñЖ中✓"
-    text = "".join(random.choice(letters) for _ in range(random.choice([1, 3, 12, 30, 64])))
-    return text.strip() or "x"
+    text = "".join(random.choice(letters) for _ in range(random.choice([1, 3, 12, 30, longest])))
+    return text.encode()[:longest].decode(errors="ignore").strip() or "x"
 
 
 def random_mac():
