@@ -3,8 +3,9 @@
 //! Each script in `conformance/` makes its own directory and its own server, and ends both. It
 //! exits with 0, with 77 when a client is not installed, and with anything else when it failed.
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -22,40 +23,65 @@ pub(crate) struct Options {
 }
 
 /// `cargo xtask conformance`
+///
+/// All scripts run at once, because most of them wait: for a person's approval, for a lost reply.
 pub(crate) fn run(workshop: &Workshop, options: &Options) -> Result<()> {
     let binary = release_binary(workshop)?;
     let only = options.only.as_deref().unwrap_or_default();
-    let mut failed = Vec::new();
-    let mut ran = 0;
+    let logs = workshop.target().join("conformance");
+    fs::create_dir_all(&logs)?;
+    let mut running = Vec::new();
     for script in scripts(workshop, options.deep)? {
         let name = script
             .file_stem()
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        if !name.contains(only) {
-            continue;
+        if name.contains(only) {
+            let log = logs.join(format!("{name}.log"));
+            running.push((start(workshop, &script, &binary, &log)?, name, log));
         }
-        ran += 1;
-        println!("\n=== conformance: {name}");
-        let mut bash = workshop.command("timeout");
-        bash.args(["--kill-after=10", &LIMIT_SECONDS.to_string(), "bash"])
-            .arg(&script);
-        bash.env("IMPRINT", &binary);
-        match bash.status().context("cannot start bash")?.code() {
+    }
+    if running.is_empty() {
+        bail!("no conformance script is named like `{only}`");
+    }
+    let mut failed = Vec::new();
+    let mut missing = Vec::new();
+    for (mut process, name, log) in running {
+        let status = process.wait().context("cannot wait for bash")?;
+        println!(
+            "\n=== conformance: {name}\n{}",
+            fs::read_to_string(&log)?.trim_end()
+        );
+        match status.code() {
             Some(0) => {}
-            Some(77) => workshop.skip(&format!("conformance {name}"), "see its output")?,
+            Some(77) => missing.push(name),
             other => failed.push(format!(
                 "{name} ({})",
                 other.map_or("killed".into(), describe)
             )),
         }
     }
-    match (ran, failed.as_slice()) {
-        (0, _) => bail!("no conformance script is named like `{only}`"),
-        (_, []) => Ok(()),
-        (_, failed) => bail!("conformance failed: {}", failed.join(", ")),
+    if !failed.is_empty() {
+        bail!("conformance failed: {}", failed.join(", "));
     }
+    for name in missing {
+        workshop.skip(
+            &format!("conformance {name}"),
+            "its client is not installed",
+        )?;
+    }
+    Ok(())
+}
+
+fn start(workshop: &Workshop, script: &Path, binary: &Path, log: &Path) -> Result<Child> {
+    let output = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    let mut bash = workshop.command("timeout");
+    bash.args(["--kill-after=10", &LIMIT_SECONDS.to_string(), "bash"])
+        .arg(script);
+    bash.env("IMPRINT", binary).stdin(Stdio::null());
+    bash.stdout(output.try_clone()?).stderr(output);
+    bash.spawn().context("cannot start bash")
 }
 
 /// Longer than the longest script takes on two cores by far.
