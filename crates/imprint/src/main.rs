@@ -59,6 +59,12 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(order) => return demo::run(&order).await,
         Command::Agent(command) => return agent::run(command, json).await,
         command => {
+            // On a stopped directory there is no server's log to say what went wrong aside.
+            tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::ERROR)
+                .with_writer(std::io::stderr)
+                .with_ansi(false)
+                .init();
             // What a person got wrong is said before anything is opened.
             let prepared = commands::prepare(command)?;
             let mut desk = Desk::open(&Directory::existing(&cli.dir)?).await?;

@@ -86,3 +86,78 @@ fn a_check_names_the_layer_that_is_broken() {
     let said = place.run(&["agent", "run", "--server", &url, "--root", "nowhere.pem"]);
     assert_eq!(said.code, 20, "{said:?}");
 }
+
+#[test]
+fn a_wiped_device_comes_back_by_its_rebound_token_under_its_old_name() {
+    let place = Place::with_fleet(THERMO);
+    let server = place.serve();
+    let order = [
+        "token",
+        "new",
+        "--product",
+        "thermo",
+        "--hardware",
+        "custom:SN-1",
+    ];
+    let minted = place.json(&order);
+    let (id, token) = (
+        minted[0]["id"].as_str().unwrap(),
+        minted[0]["token"].as_str().unwrap(),
+    );
+    assert_eq!(server.agent(&place, "custom:SN-1", token), 0);
+    let first = place.json(&["device", "show", "custom:SN-1"]);
+
+    let wipe = || std::fs::remove_dir_all(place.path("custom-SN-1")).unwrap();
+    wipe();
+    assert_eq!(
+        server.agent(&place, "custom:SN-1", token),
+        10,
+        "another key"
+    );
+    let rebound = place.json(&["token", "rebind", id]);
+    assert_eq!(rebound["state"], "minted");
+    let between = place.json(&["device", "show", "custom:SN-1"]);
+    assert_eq!(between["state"], "pending");
+    assert_eq!(between["certificates"][0]["state"], "revoked");
+    assert_eq!(
+        between["certificates"][0]["serial"],
+        first["certificates"][0]["serial"]
+    );
+
+    wipe();
+    assert_eq!(server.agent(&place, "custom:SN-1", token), 0);
+    let second = place.json(&["device", "show", "custom:SN-1"]);
+    assert_eq!(second["id"], first["id"]);
+    assert_eq!(second["step"], "PROVISIONED");
+    assert_ne!(
+        second["certificates"][0]["key"],
+        first["certificates"][0]["key"]
+    );
+    assert_eq!(server.end("TERM"), Some(0));
+}
+
+#[test]
+fn a_released_device_comes_back_by_a_token_for_its_hardware_and_its_old_key_goes() {
+    let place = Place::with_fleet(THERMO);
+    let server = place.serve();
+    let order = [
+        "token",
+        "new",
+        "--product",
+        "thermo",
+        "--hardware",
+        "custom:SN-1",
+    ];
+    assert_eq!(server.agent(&place, "custom:SN-1", &place.ok(&order)), 0);
+    std::fs::remove_dir_all(place.path("custom-SN-1")).unwrap();
+    place.ok(&["device", "release", "custom:SN-1"]);
+    // Until the new key has worked, the old one does.
+    let old = place.json(&["device", "show", "custom:SN-1"])["certificates"][0].clone();
+    assert_eq!(old["state"], "active");
+    assert_eq!(server.agent(&place, "custom:SN-1", &place.ok(&order)), 0);
+    let certificates = place.json(&["device", "show", "custom:SN-1"])["certificates"].clone();
+    assert_eq!(certificates[0]["state"], "active");
+    assert_eq!(certificates[1]["serial"], old["serial"]);
+    assert_eq!(certificates[1]["revocation_reason"], "superseded");
+    assert_eq!(server.end("TERM"), Some(0));
+}

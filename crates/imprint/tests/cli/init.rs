@@ -195,3 +195,18 @@ fn the_admin_token_is_not_printed() {
     let token = place.read("imprint/admin.token");
     assert!(token.trim().len() >= 64 && !out.contains(token.trim()));
 }
+
+#[test]
+fn a_server_works_while_its_root_key_is_locked_away() {
+    let place = Place::with_fleet(crate::support::THERMO);
+    fs::rename(place.server().join("keys/root.key"), place.path("safe")).unwrap();
+    let server = place.serve();
+    place.issue("thermo", "custom:SN-1");
+    assert_eq!(server.end("TERM"), Some(0));
+    fs::remove_file(place.server().join("keys/issuing.key")).unwrap();
+    let refusal = place.refused(&["serve"]);
+    assert!(
+        refusal.contains("keys/issuing.key is not there"),
+        "{refusal}"
+    );
+}

@@ -137,6 +137,9 @@ fn a_json_log_is_one_object_a_line_and_a_rude_server_says_so_in_each() {
     for line in log.lines() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         assert!(line["timestamp"].is_string());
-        assert_eq!(line["span"]["name"], "hostile", "a rude server says so in every line: {line}");
+        assert_eq!(
+            line["span"]["name"], "hostile",
+            "a rude server says so in every line: {line}"
+        );
     }
 }

@@ -182,6 +182,32 @@ impl Running {
         format!("https://{}", self.address("https").unwrap())
     }
 
+    /// A device with this hardware and token, until it is a member or rests; its exit code.
+    pub(crate) fn agent(&self, place: &Place, hardware: &str, token: &str) -> i32 {
+        said(self.agent_command(place, hardware, token).output().unwrap()).code
+    }
+
+    /// Its state is in a directory named for its hardware.
+    pub(crate) fn agent_command(&self, place: &Place, hardware: &str, token: &str) -> Command {
+        let (state, url) = (hardware.replace(':', "-"), self.https());
+        let root = place.server().join("ca/root.pem");
+        let root = root.to_str().unwrap();
+        let base = [
+            "agent", "run", "--once", "--server", &url, "--root", root, "--token", token,
+        ];
+        let who = [
+            "--product",
+            "thermo",
+            "--hardware",
+            hardware,
+            "--state",
+            &state,
+        ];
+        let mut command = place.command(&[&base[..], &who].concat());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
     /// Sends a signal by its name and waits for the end; the exit code, if it was no signal's.
     pub(crate) fn end(mut self, signal: &str) -> Option<i32> {
         let id = self.child.id().to_string();

@@ -1,47 +1,15 @@
 //! `imprint why`: the step, the cause, the evidence, what to do, for each way to be stuck.
 
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Place, Running, THERMO, said, settled};
-
-fn agent(place: &Place, server: &Running, hardware: &str, token: &str) -> i32 {
-    said(start(place, server, hardware, token).output().unwrap()).code
-}
-
-fn start(place: &Place, server: &Running, hardware: &str, token: &str) -> Command {
-    let (state, url) = (hardware.replace(':', "-"), server.https());
-    let root = place.server().join("ca/root.pem");
-    let base = [
-        "agent",
-        "run",
-        "--once",
-        "--server",
-        &url,
-        "--root",
-        root.to_str().unwrap(),
-    ];
-    let who = [
-        "--product",
-        "thermo",
-        "--hardware",
-        hardware,
-        "--token",
-        token,
-        "--state",
-        &state,
-    ];
-    let mut command = place.command(&[&base[..], &who].concat());
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    command
-}
+use crate::support::{Place, THERMO, settled};
 
 #[test]
 fn a_device_that_joined_has_nothing_to_do() {
     let place = Place::with_fleet(THERMO);
     let server = place.serve();
     let token = place.ok(&["token", "new", "--product", "thermo"]);
-    assert_eq!(agent(&place, &server, "custom:SN-1", &token), 0);
+    assert_eq!(server.agent(&place, "custom:SN-1", &token), 0);
     let why = place.ok(&["why", "custom:SN-1"]);
     insta::assert_snapshot!("why_provisioned", settled(&why));
     // The token has told its story.
@@ -57,7 +25,7 @@ fn a_stranger_that_was_refused_is_explained() {
     let server = place.serve();
     let mistyped = "00000-00000-00000-00000-00000-00001";
     assert_eq!(
-        agent(&place, &server, "custom:SN-2", mistyped),
+        server.agent(&place, "custom:SN-2", mistyped),
         10,
         "QUARANTINE"
     );
@@ -79,8 +47,8 @@ fn a_second_device_at_a_spent_token_is_explained() {
     let place = Place::with_fleet(THERMO);
     let server = place.serve();
     let token = place.ok(&["token", "new", "--product", "thermo"]);
-    assert_eq!(agent(&place, &server, "custom:SN-1", &token), 0);
-    assert_eq!(agent(&place, &server, "custom:SN-3", &token), 10);
+    assert_eq!(server.agent(&place, "custom:SN-1", &token), 0);
+    assert_eq!(server.agent(&place, "custom:SN-3", &token), 10);
     insta::assert_snapshot!("why_spent", settled(&place.ok(&["why", "custom:SN-3"])));
     let show = place.json(&["token", "list"]);
     assert!(show[0]["alarms"].as_u64().unwrap() >= 1);
@@ -92,7 +60,8 @@ fn a_device_that_waits_for_approval_is_explained_and_gets_it() {
     let place = Place::with_fleet(&format!("{THERMO}approval = true\n"));
     let server = place.serve();
     let token = place.ok(&["token", "new", "--product", "thermo"]);
-    let mut waiting = start(&place, &server, "custom:SN-4", &token)
+    let mut waiting = server
+        .agent_command(&place, "custom:SN-4", &token)
         .spawn()
         .unwrap();
     let started = Instant::now();
@@ -109,7 +78,7 @@ fn a_device_that_waits_for_approval_is_explained_and_gets_it() {
     let refusal = place.refused(&["device", "approve", "thermo-sn-4", "--key", &other]);
     assert!(refusal.contains("[not-now]"), "{refusal}");
     place.ok(&["device", "approve", "thermo-sn-4"]);
-    assert_eq!(agent(&place, &server, "custom:SN-4", &token), 0);
+    assert_eq!(server.agent(&place, "custom:SN-4", &token), 0);
     let refusal = place.refused(&["device", "approve", "thermo-sn-4"]);
     assert!(refusal.contains("[nobody-waits]"), "{refusal}");
     assert_eq!(server.end("TERM"), Some(0));
