@@ -6,9 +6,9 @@
 mod arrows;
 mod conformance;
 mod deny;
+mod device;
 mod fuzz;
 mod mutants;
-mod planted;
 mod readme;
 mod setup;
 mod shell;
@@ -51,6 +51,8 @@ enum Command {
     Mutants(mutants::Options),
     /// Plants each known bug in the device and sees it caught
     Planted,
+    /// Compiles the device's machine without std, and prints its size
+    NoStd,
     /// Checks licenses, banned crates and sources with cargo-deny
     Deny,
 }
@@ -72,7 +74,8 @@ fn main() -> ExitCode {
         Command::Conformance(options) => conformance::run(&workshop, &options),
         Command::Fuzz(options) => fuzz::run(&workshop, &options),
         Command::Mutants(options) => mutants::run(&workshop, &options),
-        Command::Planted => planted::run(&workshop),
+        Command::Planted => device::planted(&workshop),
+        Command::NoStd => device::no_std(&workshop),
         Command::Deny => deny::run(&workshop),
     };
     workshop.report_skipped();

@@ -149,7 +149,10 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
 
 fn typed(command: &Command) -> String {
     let program = Path::new(command.get_program());
-    let name = program.file_name().unwrap_or(program.as_os_str());
+    let name = match program.file_name() {
+        Some(name) if program.is_absolute() => name,
+        _ => program.as_os_str(),
+    };
     std::iter::once(name)
         .chain(command.get_args())
         .map(|word| word.to_string_lossy())

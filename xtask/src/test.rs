@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::shell::{Workshop, run as run_command, succeeds};
-use crate::{conformance, fuzz, mutants, planted, setup};
+use crate::{conformance, device, fuzz, mutants, setup};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -28,7 +28,8 @@ const PARTS: &[Part] = &[
     }),
     ("crates", crates),
     ("doctests", doctests),
-    ("planted", |workshop, _| planted::run(workshop)),
+    ("no_std", |workshop, _| device::no_std(workshop)),
+    ("planted", |workshop, _| device::planted(workshop)),
     ("demo", demo),
     ("conformance", clients),
 ];

@@ -55,6 +55,18 @@ pub(crate) const DEBIAN: &[Tool] = &[
         probe: &["jq", "--version"],
     },
     Tool {
+        name: "strace",
+        checks: "the ledger when a write or a flush fails, or the power does",
+        packages: &["strace"],
+        probe: &["strace", "--version"],
+    },
+    Tool {
+        name: "patch",
+        checks: "planted bugs",
+        packages: &["patch"],
+        probe: &["patch", "--version"],
+    },
+    Tool {
         name: "Python's venv",
         checks: "installing pkilint",
         packages: &["python3", "python3-venv"],
