@@ -306,17 +306,21 @@ fn epoch(db: &Connection, path: &Path) -> Result<u8, OpenError> {
 /// Names the network file system that `path` is on, if it is on one.
 #[cfg(target_os = "linux")]
 fn refuse_network(path: &Path) -> io::Result<Result<(), OpenError>> {
-    let magic = rustix::fs::statfs(path)?.f_type;
-    let kind = NETWORK
-        .iter()
-        .find(|(number, _)| i64::from(*number) == magic);
-    Ok(match kind {
-        Some((_, kind)) => Err(OpenError::Network {
+    Ok(match network(rustix::fs::statfs(path)?.f_type) {
+        Some(kind) => Err(OpenError::Network {
             path: path.to_owned(),
             kind,
         }),
         None => Ok(()),
     })
+}
+
+#[cfg(target_os = "linux")]
+fn network(magic: i64) -> Option<&'static str> {
+    let known = NETWORK
+        .iter()
+        .find(|(number, _)| i64::from(*number) == magic);
+    known.map(|(_, kind)| *kind)
 }
 
 #[cfg(not(target_os = "linux"))]
