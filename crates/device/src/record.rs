@@ -347,3 +347,25 @@ impl fmt::Debug for Digest {
         hex(&self.0, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_small_enough_for_the_stack_of_a_microcontroller() {
+        assert!(size_of::<Record>() <= 256, "{}", size_of::<Record>());
+    }
+
+    #[test]
+    fn a_code_is_kept_printable_and_short_whatever_the_server_says() {
+        for (said, kept) in [
+            ("token-leased", "token-leased"),
+            ("", ""),
+            ("a b\r\nc\u{e9}", "a?b??c?"),
+            (&"x".repeat(40), &"x".repeat(32)),
+        ] {
+            assert_eq!(Code::new(said).as_str(), kept);
+        }
+    }
+}
