@@ -1,6 +1,8 @@
 //! Flash and EEPROM at the level of single bits: what programming and erasing do, and what is left
 //! when power fails in the middle.
 
+use std::collections::HashMap;
+
 use imprint_device::{Geometry, Half, Read};
 
 use super::power::{Cut, Power, Spark, Tear};
@@ -253,12 +255,21 @@ impl Memory {
             self.warm = seed % 2 == 1;
         }
         let chance = &mut power.chance;
+        // One to three bits, anywhere: a sequence number may grow by that.
+        let few: HashMap<usize, u8> = (0..=chance.below(3))
+            .map(|_| {
+                (
+                    range.start + chance.below(range.len()),
+                    1 << chance.below(8),
+                )
+            })
+            .collect();
         for at in range {
             let moving = self.data[half][at] ^ self.geometry.erased;
             let moved = match tear {
                 Tear::Clean | Tear::Ignored => 0,
                 Tear::Byte(_) | Tear::Word(_) => moving & chance.byte(),
-                Tear::Few(_) => moving & chance.sparse(),
+                Tear::Few(_) => moving & few.get(&at).copied().unwrap_or(0),
                 Tear::Weak(_) => {
                     self.weak[half][at] |= moving & chance.byte();
                     moving & chance.byte() & chance.byte()

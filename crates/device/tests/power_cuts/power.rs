@@ -168,6 +168,10 @@ impl Chance {
         self.next().to_le_bytes()[0]
     }
 
+    pub fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() >> 33).expect("31 bits") % end
+    }
+
     pub fn one_in(&mut self, many: u64) -> bool {
         self.next().is_multiple_of(many)
     }
