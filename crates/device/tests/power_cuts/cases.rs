@@ -185,7 +185,7 @@ pub struct Boundary {
 }
 
 /// Runs all cases of a plan.
-pub fn explore(number: usize, plan: &Plan, depth: Depth, stop: &AtomicBool) -> Tally {
+pub fn explore(plan: &Plan, depth: Depth, stop: &AtomicBool) -> Tally {
     let mut tally = Tally::default();
     let beginning = plan.beginning();
     let length = length_of(&beginning);
@@ -209,7 +209,6 @@ pub fn explore(number: usize, plan: &Plan, depth: Depth, stop: &AtomicBool) -> T
             let step = torn.legal.0;
             tally.judge(
                 step,
-                number,
                 plan,
                 (first, None),
                 end.and_then(|()| finish(torn.clone())),
@@ -221,7 +220,7 @@ pub fn explore(number: usize, plan: &Plan, depth: Depth, stop: &AtomicBool) -> T
             for second in seconds(first, rest, depth) {
                 let (again, end) = cut(&torn, second);
                 let end = end.and_then(|()| finish(again));
-                tally.judge(step, number, plan, (first, Some(second)), end);
+                tally.judge(step, plan, (first, Some(second)), end);
             }
         }
         for later in at + 1..(at + 4).min(length) {
@@ -236,9 +235,10 @@ pub fn explore(number: usize, plan: &Plan, depth: Depth, stop: &AtomicBool) -> T
                 at: later,
                 tear: Tear::Clean,
             };
-            tally.judge(run.legal.0, number, plan, (first, Some(second)), end);
+            tally.judge(run.legal.0, plan, (first, Some(second)), end);
         }
     }
+    tally.count_distinct();
     tally
 }
 
@@ -338,6 +338,8 @@ pub struct Tally {
     pairs: [u64; 8],
     pub failed: u64,
     pub failures: Vec<String>,
+    /// Cases with coordinates of their own.
+    pub distinct: usize,
     coordinates: Vec<u64>,
 }
 
@@ -345,7 +347,6 @@ impl Tally {
     fn judge(
         &mut self,
         step: View,
-        number: usize,
         plan: &Plan,
         cuts: (Boundary, Option<Boundary>),
         end: Result<(), End>,
@@ -358,8 +359,7 @@ impl Tally {
         row[step.step()] += 1;
         let place = |boundary: Boundary| u64::from(boundary.at) << 6 | boundary.tear.code();
         let second = cuts.1.map_or(0, |second| place(second) + 1);
-        self.coordinates
-            .push((number as u64) << 48 | place(cuts.0) << 24 | second);
+        self.coordinates.push(place(cuts.0) << 24 | second);
         if let Err(end) = end {
             self.failed += 1;
             if self.failures.len() < 20 {
@@ -379,15 +379,15 @@ impl Tally {
         }
         self.failed += other.failed;
         self.failures.extend(other.failures);
-        self.coordinates.extend(other.coordinates);
+        self.distinct += other.distinct;
     }
 
-    /// Distinct cases: no coordinates are counted twice.
-    pub fn cases(&self) -> usize {
-        let mut coordinates = self.coordinates.clone();
-        coordinates.sort_unstable();
-        coordinates.dedup();
-        coordinates.len()
+    /// Counts the coordinates of a plan once each. Plans differ, so their counts add up.
+    fn count_distinct(&mut self) {
+        self.coordinates.sort_unstable();
+        self.coordinates.dedup();
+        self.distinct = self.coordinates.len();
+        self.coordinates = Vec::new();
     }
 }
 
@@ -406,8 +406,10 @@ impl fmt::Display for Tally {
             self.pairs.iter().sum::<u64>(),
         );
         writeln!(f, "{:<17}{singles:>10}{pairs:>10}", "all")?;
-        let cases = self.cases();
-        writeln!(f, "{cases} distinct cases, {} of them failed", self.failed)?;
+        let Self {
+            distinct, failed, ..
+        } = self;
+        writeln!(f, "{distinct} distinct cases, {failed} of them failed")?;
         self.failures
             .iter()
             .take(20)
