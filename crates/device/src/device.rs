@@ -40,12 +40,7 @@ impl<J: Journal> Device<J> {
         &self.record
     }
 
-    /// What was decided about its patience.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
-    /// The journal, for whoever must close it.
+    /// The journal, for firmware that needs its memory back.
     pub fn into_journal(self) -> J {
         self.journal
     }

@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::vec::Vec;
 
 use crate::image;
@@ -36,12 +36,6 @@ impl Directory {
     /// The directory at `path`, which must exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.0
     }
 }
 
@@ -103,11 +97,6 @@ impl<F: Files> FileJournal<F> {
             kept: None,
             loaded: false,
         }
-    }
-
-    /// The files, back.
-    pub fn into_files(self) -> F {
-        self.files
     }
 
     fn copy(&mut self, half: Half) -> io::Result<Option<Kept>> {

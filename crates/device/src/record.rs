@@ -350,11 +350,36 @@ impl fmt::Debug for Digest {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
+    use std::format;
 
     #[test]
     fn a_record_is_small_enough_for_the_stack_of_a_microcontroller() {
         assert!(size_of::<Record>() <= 256, "{}", size_of::<Record>());
+    }
+
+    #[test]
+    fn the_time_floor_is_the_build_or_what_the_server_told_later() {
+        let built = UnixTime(1_000);
+        for (told, floor) in [(None, 1_000), (Some(999), 1_000), (Some(1_001), 1_001)] {
+            let record = Record {
+                server_time: told.map(UnixTime),
+                ..Record::default()
+            };
+            assert_eq!(record.time_floor(built), UnixTime(floor));
+        }
+    }
+
+    #[test]
+    fn fingerprints_and_digests_print_as_64_hex_digits() {
+        let mut bytes = [0xAB; 32];
+        bytes[0] = 0x01;
+        let want = format!("01{}", "ab".repeat(31));
+        assert_eq!(format!("{}", Fingerprint(bytes)), want);
+        assert_eq!(format!("{:?}", Fingerprint(bytes)), want);
+        assert_eq!(format!("{}", Digest(bytes)), want);
+        assert_eq!(format!("{:?}", Digest(bytes)), want);
     }
 
     #[test]

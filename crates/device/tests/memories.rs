@@ -6,8 +6,8 @@
 )]
 
 use imprint_device::{
-    Event, Geometry, Half, Journal, JournalError, Read, Record, Settings, Storage, TwoCopies,
-    UnixTime,
+    Device, Event, Geometry, Half, Journal, JournalError, Read, Record, Settings, Storage,
+    TwoCopies, UnixTime,
 };
 
 /// A memory in which everything can be broken.
@@ -151,6 +151,16 @@ fn a_memory_that_does_not_answer_is_an_error_and_not_a_blank_device() {
         TwoCopies::new(&mut memory).load(),
         Err(JournalError::Storage("no answer"))
     );
+}
+
+#[test]
+fn firmware_gets_its_memory_back() {
+    let mut memory = Memory::new(512, 4, 0xFF);
+    let settings = Settings::new(UnixTime(0));
+    let mut device = Device::wake(TwoCopies::new(&mut memory), settings).unwrap();
+    device.tell(&Event::PowerOn, 0).unwrap();
+    let back: &mut Memory = device.into_journal().into_storage();
+    assert_eq!(back.erases, [1, 0]);
 }
 
 #[test]
