@@ -177,7 +177,7 @@ fn token_is_good(token: &TokenRecord, ask: &Ask<'_>, now: UnixTime) -> Result<()
     }
 }
 
-fn device_is_good(device: Option<&DeviceRecord>) -> Result<(), Refusal> {
+pub(crate) fn device_is_good(device: Option<&DeviceRecord>) -> Result<(), Refusal> {
     let Some(device) = device else { return Ok(()) };
     let code = match device.state {
         DeviceState::Pending | DeviceState::Active | DeviceState::Held => return Ok(()),

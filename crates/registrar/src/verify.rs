@@ -5,11 +5,11 @@ use imprint_identity::{HardwareId, UnixTime};
 
 use crate::enroll::{Claim, Origin, Registrar, Shown, known, token_serves, usable};
 use crate::ledger::{
-    CertificateRecord, CertificateState, DeviceRecord, Facts, FactsQuery, Generation, Ledger,
-    LedgerError, RefusalSample, Report,
+    CertificateRecord, CertificateState, Credential, DeviceRecord, Facts, FactsQuery, Generation,
+    Ledger, LedgerError, RefusalSample, Report,
 };
 use crate::limits::Guess;
-use crate::permit::certificate_is_good;
+use crate::permit::{certificate_is_good, device_is_good};
 use crate::product::Product;
 use crate::refusal::{Code, Refusal, Retry};
 use crate::serial::Serial;
@@ -82,12 +82,18 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             &known(&facts, self.authorities()),
             now,
         )
-        .map_err(|doubt| refuse_doubt(&doubt))?;
+        .map_err(|doubt| {
+            let subject = facts.shown.as_ref().map(|shown| shown.device.id.as_str());
+            let refusal = refuse_doubt(&doubt).showing(serial.map(|serial| serial.to_string()));
+            subject.map_or_else(|| refusal.clone(), |subject| refusal.clone().about(subject))
+        })?;
         let mut shown = facts.shown.ok_or(Code::CertNotInRegistry)?;
         let subject = shown.device.id.clone();
-        let about = |refusal: Refusal| refusal.about(subject.as_str());
-        device_may_speak(&shown.device).map_err(about)?;
-        certificate_is_good(&shown.certificate).map_err(about)?;
+        let shown_serial = shown.certificate.serial.to_string();
+        let about = |refusal: Refusal| {
+            refusal.about(subject.as_str()).showing(Some(shown_serial.clone()))
+        };
+        may_speak(&shown).map_err(about)?;
         let first_use = shown.certificate.state == CertificateState::Issued;
         if first_use {
             let evidence = format!("{} from {}", origin.door, origin.address);
@@ -97,8 +103,8 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 .credential_verify(serial, &evidence, now)
                 .await?
                 .ok_or(Code::CertNotInRegistry)?;
-            // Somebody may have revoked it between our read and our write.
-            certificate_is_good(&shown.certificate).map_err(about)?;
+            // Somebody may have revoked it or put its device aside between our read and our write.
+            may_speak(&shown).map_err(about)?;
             tracing::info!(device = %shown.device.id, %serial, "PROVISIONED: {evidence}");
         }
         Ok(Member {
@@ -164,10 +170,13 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         {
             return Err(about(Code::TokenLeased));
         }
+        let device = facts.device.filter(|_| token.lease.is_some());
+        // Who was put aside is not heard by its token either.
+        device_is_good(device.as_ref())?;
         Ok(Holder {
             hardware: appraised.hardware().clone(),
             product: facts.product.ok_or(Code::ProductUnknown)?,
-            device: facts.device.filter(|_| token.lease.is_some()),
+            device,
             key: token.lease.map(|lease| lease.key),
             token_id: token.id,
         })
@@ -199,7 +208,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             step: refusal.code.step(),
             detail: refusal.detail.clone().unwrap_or_default(),
             address: origin.address.clone(),
-            credential: String::new(),
+            credential: refusal.credential.clone().unwrap_or_default(),
             count: 1,
         });
     }
@@ -275,10 +284,20 @@ fn guess(origin: &Origin, hardware: Option<&HardwareId>) -> Guess {
     }
 }
 
-fn device_may_speak(device: &DeviceRecord) -> Result<(), Refusal> {
+/// Whether a device with this certificate is heard.
+fn may_speak(shown: &Credential) -> Result<(), Refusal> {
     use crate::ledger::DeviceState as S;
     if usable(device.state) {
         return Ok(());
+    }
+    let Credential {
+        device,
+        certificate,
+        ..
+    } = shown;
+    // A device that has to enroll again is told what became of its certificate.
+    if matches!(device.state, S::Active | S::Pending | S::Held) {
+        certificate_is_good(certificate)?;
     }
     let code = match device.state {
         S::Quarantined => Code::DeviceQuarantined,

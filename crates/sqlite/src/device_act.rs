@@ -70,6 +70,13 @@ fn quarantine(change: &Change<'_>, device: &mut Device, reason: &str) -> Result<
         }
         _ => {}
     }
+    // Nothing that is on its way reaches it, and what was approved before has to be approved again.
+    for one in certificate::live(change.db, device.number)? {
+        if one.record.state == CertificateState::Intended {
+            certificate::end(change, &one, RevocationReason::PrivilegeWithdrawn)?;
+        }
+    }
+    approval::withdraw_all(change, device.number)?;
     put_aside(change, device, DeviceState::Quarantined, reason)?;
     told(
         change,

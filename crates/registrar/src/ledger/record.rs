@@ -421,7 +421,8 @@ pub enum DeviceAct {
         /// Until when the approval holds.
         until: UnixTime,
     },
-    /// Put it aside. From `active`, `pending`, `held`, `quarantined`.
+    /// Put it aside. From `active`, `pending`, `held`, `quarantined`. Intents are voided and
+    /// approvals end; certificates stay as they are.
     Quarantine {
         /// Why.
         reason: String,

@@ -9,6 +9,7 @@
 )]
 
 mod approval;
+mod attacks;
 mod by_hand;
 mod certificates;
 mod explain;

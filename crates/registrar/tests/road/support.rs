@@ -86,6 +86,21 @@ impl World {
         }
     }
 
+    /// The same directory with something between the road and its ledger.
+    pub fn behind<L: imprint_registrar::Ledger>(
+        self,
+        wrap: impl FnOnce(Sqlite) -> L,
+    ) -> (Registrar<L, KeySigner>, tempfile::TempDir) {
+        let Self {
+            road, directory, ..
+        } = self;
+        let authorities = road.authorities().clone();
+        drop(road);
+        let signer = open_signer(directory.path());
+        let ledger = Sqlite::open(&directory.path().join("imprint.db")).unwrap();
+        (Registrar::new(wrap(ledger), signer, authorities), directory)
+    }
+
     pub fn now(&self) -> UnixTime {
         UnixTime(self.now.load(Ordering::Relaxed))
     }

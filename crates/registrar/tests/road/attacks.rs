@@ -1,0 +1,201 @@
+//! What somebody hostile, or an operator at the worst moment, tries on the road.
+
+mod between;
+
+use imprint_registrar::enroll::Kind;
+use imprint_registrar::ledger::{
+    CertificateState, DeviceAct, DeviceState, RevocationReason, TokenAct, TokenState,
+};
+use imprint_registrar::tokens::TokenOrder;
+use imprint_registrar::{Code, EnrollmentRequest, Ledger as _, Origin, Registrar, Retry, Shown};
+use imprint_signer::KeySigner;
+
+use crate::support::*;
+use between::{Act, Between};
+
+fn quarantine() -> DeviceAct {
+    DeviceAct::Quarantine {
+        reason: "odd traffic".into(),
+    }
+}
+
+fn revoke() -> DeviceAct {
+    DeviceAct::Revoke {
+        reason: RevocationReason::KeyCompromise,
+        note: "stolen".into(),
+    }
+}
+
+async fn act(world: &World, name: &str, act: DeviceAct) {
+    let name = name.parse().unwrap();
+    let ledger = world.road.ledger();
+    ledger
+        .device_act(&name, act, "test", world.now())
+        .await
+        .unwrap();
+}
+
+async fn one_token(world: &World) -> (String, String) {
+    let order = TokenOrder {
+        count: 1,
+        ..order()
+    };
+    world.tokens(order).await.remove(0)
+}
+
+/// A road behind which an operator acts, and a token for it.
+async fn between() -> (
+    Registrar<Between, KeySigner>,
+    tempfile::TempDir,
+    (String, String),
+) {
+    let world = World::new().await;
+    let token = one_token(&world).await;
+    let (road, directory) = world.behind(Between::new);
+    (road, directory, token)
+}
+
+#[tokio::test]
+async fn a_device_that_is_quarantined_while_it_is_heard_is_not_heard() {
+    let (road, _directory, (_, token)) = between().await;
+    let key = Key::new();
+    let request = by_token(&key, "sn-1", &token);
+    let enrolled = road.enroll(request, &chance, START).await.unwrap();
+    road.ledger()
+        .before("verify", Act::Device("thermo-sn-1", quarantine()));
+    let shown = peer(&enrolled.certificate);
+    let heard = road.member(&shown, &origin(), START).await;
+    assert!(road.ledger().is_done());
+    assert_eq!(code(heard), Code::DeviceQuarantined);
+    let file = road.ledger().device_get("thermo-sn-1").await.unwrap();
+    let file = file.unwrap();
+    assert_eq!(file.certificates[0].state, CertificateState::Issued);
+    assert_eq!(file.token.unwrap().state, TokenState::Leased);
+}
+
+#[tokio::test]
+async fn a_device_that_is_revoked_while_it_is_heard_is_not_heard() {
+    let (road, _directory, (_, token)) = between().await;
+    let request = by_token(&Key::new(), "sn-1", &token);
+    let enrolled = road.enroll(request, &chance, START).await.unwrap();
+    road.ledger()
+        .before("verify", Act::Device("thermo-sn-1", revoke()));
+    let shown = peer(&enrolled.certificate);
+    let word = code(road.member(&shown, &origin(), START).await);
+    assert!(matches!(
+        word,
+        Code::DeviceRevoked | Code::CertificateRevoked
+    ));
+}
+
+#[tokio::test]
+async fn no_act_of_an_operator_between_intend_and_settle_lets_a_certificate_out() {
+    let acts: [fn(String) -> Act; 6] = [
+        |_| Act::Device("thermo-sn-1", quarantine()),
+        |_| Act::Device("thermo-sn-1", revoke()),
+        |_| Act::Device("thermo-sn-1", DeviceAct::Release),
+        |_| {
+            let reason = "scrapped".into();
+            Act::Device("thermo-sn-1", DeviceAct::Decommission { reason })
+        },
+        |token| Act::Token(token, TokenAct::Revoke),
+        |token| Act::Token(token, TokenAct::Rebind { hardware: None }),
+    ];
+    for (number, act) in acts.into_iter().enumerate() {
+        let (road, _directory, (id, token)) = between().await;
+        road.ledger().before("settle", act(id));
+        let request = by_token(&Key::new(), "sn-1", &token);
+        let outcome = road.enroll(request, &chance, START).await;
+        assert!(road.ledger().is_done());
+        assert_eq!(code(outcome), Code::EnrollmentVoid, "act {number}");
+        let file = road.ledger().device_get("thermo-sn-1").await.unwrap();
+        for certificate in file.unwrap().certificates {
+            assert_eq!(certificate.state, CertificateState::Void, "act {number}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_act_of_an_operator_between_facts_and_intend_is_overrun() {
+    for (number, act) in [quarantine(), revoke()].into_iter().enumerate() {
+        let (road, _directory, (_, token)) = between().await;
+        let key = Key::new();
+        let enrolled = road
+            .enroll(by_token(&key, "sn-1", &token), &chance, START)
+            .await
+            .unwrap();
+        road.member(&peer(&enrolled.certificate), &origin(), START)
+            .await
+            .unwrap();
+        let renewal = EnrollmentRequest {
+            kind: Kind::Reenroll,
+            shown: Shown::Certificate(peer(&enrolled.certificate)),
+            csr: key.csr(&name_in(&enrolled.certificate), None),
+            ..by_token(&key, "", "")
+        };
+        road.ledger()
+            .before("intend", Act::Device("thermo-sn-1", act));
+        let word = code(road.enroll(renewal, &chance, START).await);
+        assert!(
+            matches!(word, Code::DeviceQuarantined | Code::DeviceRevoked),
+            "act {number}: {word}"
+        );
+        let file = road.ledger().device_get("thermo-sn-1").await.unwrap();
+        assert_eq!(file.unwrap().certificates.len(), 1, "act {number}");
+    }
+}
+
+#[tokio::test]
+async fn an_approval_is_for_one_key_and_ends_with_what_it_was_given_for() {
+    let world = World::with(|product| product.approval = true).await;
+    let (right, stranger) = (Key::new(), Key::new());
+    let (token, other) = (world.token().await, world.token().await);
+    assert_eq!(
+        code(world.enroll(&right, "sn-1", &token).await),
+        Code::ApprovalPending
+    );
+    let approve = DeviceAct::Approve {
+        key: Some(right.fingerprint()),
+        until: world.now().plus(7 * 86_400),
+    };
+    act(&world, "thermo-sn-1", approve).await;
+    assert_eq!(
+        code(world.enroll(&stranger, "sn-1", &other).await),
+        Code::ApprovalPending
+    );
+    world.enroll(&right, "sn-1", &token).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_approved_before_a_quarantine_has_to_be_approved_again() {
+    let world = World::with(|product| product.approval = true).await;
+    let (key, token) = (Key::new(), world.token().await);
+    let _ = world.enroll(&key, "sn-1", &token).await;
+    let approve = DeviceAct::Approve {
+        key: None,
+        until: world.now().plus(7 * 86_400),
+    };
+    act(&world, "thermo-sn-1", approve).await;
+    act(&world, "thermo-sn-1", quarantine()).await;
+    act(&world, "thermo-sn-1", DeviceAct::Release).await;
+    assert_eq!(
+        code(world.enroll(&key, "sn-1", &token).await),
+        Code::ApprovalPending
+    );
+}
+
+#[tokio::test]
+async fn a_pending_device_that_shows_its_revoked_certificate_is_told_about_the_certificate() {
+    let world = World::new().await;
+    let token = world.token().await;
+    let enrolled = world.enroll(&Key::new(), "sn-1", &token).await.unwrap();
+    act(&world, "thermo-sn-1", DeviceAct::Release).await;
+    assert_eq!(
+        world.device("thermo-sn-1").await.device.state,
+        DeviceState::Pending
+    );
+    let refusal = world.verify(&enrolled.certificate).await;
+    let refusal = refusal.map(|_| ()).unwrap_err();
+    assert_eq!(refusal.code, Code::CertificateRevoked);
+    assert_eq!(refusal.retry, Retry::Never);
+}

@@ -1,0 +1,151 @@
+//! A ledger behind which an operator acts at the worst moment: between two steps of the road.
+
+use std::sync::Mutex;
+
+use imprint_identity::{DeviceId, HardwareId, UnixTime};
+use imprint_registrar::journal::JournalRow;
+use imprint_registrar::ledger::{
+    Acted, Adopted, Adoption, Credential, CrlFacts, CrlRecord, DeviceAct, DeviceFile, DeviceFilter,
+    DeviceRecord, Facts, FactsQuery, Grant, Intention, NewToken, RefusalSample, Report, Settlement,
+    TokenAct, TokenAlarm, TokenFilter, TokenRecord, Wait, Waited,
+};
+use imprint_registrar::{Ledger, LedgerError, Product, Serial};
+use imprint_sqlite::Sqlite;
+
+/// What the operator does.
+pub enum Act {
+    Device(&'static str, DeviceAct),
+    Token(String, TokenAct),
+}
+
+/// The ledger, and one act that is done just before a call of the method of this name.
+pub struct Between {
+    ledger: Sqlite,
+    act: Mutex<Option<(&'static str, Act)>>,
+    hangs: Mutex<Option<&'static str>>,
+}
+
+impl Between {
+    pub fn new(ledger: Sqlite) -> Self {
+        Self {
+            ledger,
+            act: Mutex::new(None),
+            hangs: Mutex::new(None),
+        }
+    }
+
+    pub fn before(&self, method: &'static str, act: Act) {
+        *self.act.lock().unwrap() = Some((method, act));
+    }
+
+    pub fn is_done(&self) -> bool {
+        self.act.lock().unwrap().is_none()
+    }
+
+    /// From now on nothing comes back from this method, nor does it do anything.
+    pub fn hang_before(&self, method: &'static str) {
+        *self.hangs.lock().unwrap() = Some(method);
+    }
+
+    pub fn go_on(&self) {
+        *self.hangs.lock().unwrap() = None;
+    }
+
+    async fn step(&self, method: &'static str, now: UnixTime) {
+        if *self.hangs.lock().unwrap() == Some(method) {
+            std::future::pending::<()>().await;
+        }
+        let due = self
+            .act
+            .lock()
+            .unwrap()
+            .take_if(|(when, _)| *when == method);
+        match due {
+            Some((_, Act::Device(name, act))) => {
+                let name = name.parse().unwrap();
+                let acted = self.ledger.device_act(&name, act, "test", now).await;
+                assert!(matches!(acted.unwrap(), Acted::Done(_)));
+            }
+            Some((_, Act::Token(id, act))) => {
+                let acted = self.ledger.token_act(&id, act, "test", now).await;
+                assert!(matches!(acted.unwrap(), Acted::Done(_)));
+            }
+            None => {}
+        }
+    }
+}
+
+macro_rules! passed_on {
+    ($($name:ident($($argument:ident: $kind:ty),*) -> $answer:ty;)*) => {
+        $(async fn $name(&self, $($argument: $kind),*) -> Result<$answer, LedgerError> {
+            self.ledger.$name($($argument),*).await
+        })*
+    };
+}
+
+impl Ledger for Between {
+    async fn enrollment_wait(&self, wait: Wait, now: UnixTime) -> Result<Waited, LedgerError> {
+        self.step("wait", now).await;
+        self.ledger.enrollment_wait(wait, now).await
+    }
+
+    async fn enrollment_intend(
+        &self,
+        grant: Grant,
+        now: UnixTime,
+    ) -> Result<Intention, LedgerError> {
+        self.step("intend", now).await;
+        self.ledger.enrollment_intend(grant, now).await
+    }
+
+    async fn enrollment_settle(
+        &self,
+        serial: Serial,
+        der: Vec<u8>,
+        now: UnixTime,
+    ) -> Result<Settlement, LedgerError> {
+        self.step("settle", now).await;
+        self.ledger.enrollment_settle(serial, der, now).await
+    }
+
+    async fn credential_verify(
+        &self,
+        serial: Serial,
+        evidence: &str,
+        now: UnixTime,
+    ) -> Result<Option<Credential>, LedgerError> {
+        self.step("verify", now).await;
+        self.ledger.credential_verify(serial, evidence, now).await
+    }
+
+    passed_on! {
+        enrollment_facts(query: &FactsQuery, now: UnixTime) -> Facts;
+        credential_facts(serial: Serial) -> Option<Credential>;
+        sealed_key_wipe(before: UnixTime, now: UnixTime) -> u64;
+        token_mint(tokens: Vec<NewToken>, actor: &str, now: UnixTime) -> ();
+        token_list(filter: &TokenFilter) -> Vec<TokenRecord>;
+        token_get(id: &str) -> Option<TokenRecord>;
+        token_act(id: &str, act: TokenAct, actor: &str, now: UnixTime) -> Acted<TokenRecord>;
+        token_alarm(alarm: TokenAlarm, now: UnixTime) -> ();
+        allow_add(product: &str, ids: Vec<HardwareId>, actor: &str, now: UnixTime) -> u64;
+        allow_remove(product: &str, ids: Vec<HardwareId>, actor: &str, now: UnixTime) -> u64;
+        allow_list(product: &str, after: Option<&str>, limit: u32) -> Vec<String>;
+        product_list() -> Vec<Product>;
+        product_apply(products: Vec<Product>, actor: &str, now: UnixTime) -> ();
+        device_list(filter: &DeviceFilter) -> Vec<DeviceRecord>;
+        device_get(name: &str) -> Option<DeviceFile>;
+        device_act(id: &DeviceId, act: DeviceAct, actor: &str, now: UnixTime) -> Acted<DeviceRecord>;
+        device_adopt(adoption: Adoption, actor: &str, now: UnixTime) -> Adopted;
+        report_add(report: Report, now: UnixTime) -> ();
+        refusal_add(samples: Vec<RefusalSample>, now: UnixTime) -> ();
+        refusal_list(subject: &str) -> Vec<RefusalSample>;
+        crl_facts(issuer: &str, now: UnixTime) -> CrlFacts;
+        crl_publish(crl: CrlRecord, now: UnixTime) -> bool;
+        journal_chain(limit: u32) -> u64;
+        journal_read(after: u64, limit: u32) -> Vec<JournalRow>;
+    }
+
+    fn epoch(&self) -> u8 {
+        self.ledger.epoch()
+    }
+}
