@@ -37,7 +37,7 @@ pub(crate) enum Standing {
     Waiting,
     /// It may have a new one.
     New {
-        /// An unused successor with another key goes.
+        /// An unused successor with another key goes, or an intent that is past its end.
         replaces: Option<Serial>,
     },
 }
@@ -59,18 +59,19 @@ pub(crate) fn permit(
         (_, None) => name_of(product, appraised.hardware())?,
     };
     let standing =
-        stand(appraised, ask, facts, product, authorities, now).map_err(
-            |refusal| match &refusal.subject {
+        stand(appraised, &device, ask, facts, product, authorities, now).map_err(|refusal| {
+            match &refusal.subject {
                 Some(_) => refusal,
                 None if facts.device.is_some() => refusal.about(device.as_str()),
                 None => refusal.about(appraised.hardware().text().as_str()),
-            },
-        )?;
+            }
+        })?;
     Ok((device, product.clone(), standing))
 }
 
 fn stand(
     appraised: &Appraised,
+    device: &DeviceId,
     ask: &Ask<'_>,
     facts: &Facts,
     product: &Product,
@@ -81,7 +82,7 @@ fn stand(
     match appraised.speaker() {
         Speaker::TokenHolder => {
             let token = facts.token.as_ref().ok_or(Code::TokenUnknown)?;
-            token_is_good(token, ask, now)?;
+            token_is_good(token, device, ask, now)?;
             device_is_good(facts.device.as_ref())?;
             if let Some(answered) = answered(facts, now)? {
                 return Ok(answered);
@@ -138,13 +139,18 @@ fn product<'a>(ask: &Ask<'_>, facts: &'a Facts) -> Result<&'a Product, Refusal> 
     }
 }
 
-/// A token serves one key. Its expiry is judged when the lease begins, never in the middle of a
+/// A token serves one key of one device. Its expiry is judged when the lease begins, never in the middle of a
 /// conversation that the server itself may have drawn out.
-fn token_is_good(token: &TokenRecord, ask: &Ask<'_>, now: UnixTime) -> Result<(), Refusal> {
+fn token_is_good(
+    token: &TokenRecord,
+    device: &DeviceId,
+    ask: &Ask<'_>,
+    now: UnixTime,
+) -> Result<(), Refusal> {
     let own = token
         .lease
         .as_ref()
-        .filter(|lease| lease.key == ask.key.fingerprint());
+        .filter(|lease| lease.key == ask.key.fingerprint() && lease.device == *device);
     match (token.state, &token.lease) {
         (TokenState::Revoked, _) => Err(Code::TokenRevoked.into()),
         (TokenState::Dormant, _) => Err(Code::TokenDormant.into()),
@@ -163,7 +169,7 @@ fn token_is_good(token: &TokenRecord, ask: &Ask<'_>, now: UnixTime) -> Result<()
             let refusal = Refusal::new(code);
             Err(match lease {
                 Some(lease) => refusal.detail(format!(
-                    "{} serves {} with key {} since {} (from {}); key {} asked for it too",
+                    "{} serves {} with key {} since {} (from {}); key {} asked for it too, as {device}",
                     token.id,
                     lease.device,
                     lease.key,
@@ -218,6 +224,10 @@ fn answered(facts: &Facts, now: UnixTime) -> Result<Option<Standing>, Refusal> {
     };
     match same.state {
         CertificateState::Void => Ok(None),
+        // Nobody signed it in its time. What was promised is written down anew.
+        CertificateState::Intended if now > same.not_after => Ok(Some(Standing::New {
+            replaces: Some(same.serial),
+        })),
         CertificateState::Intended => Ok(Some(Standing::Intended(same.clone()))),
         _ => {
             certificate_is_good(same)?;

@@ -23,7 +23,10 @@ pub(crate) fn intend(change: &Change<'_>, grant: &Grant) -> Result<Intention, Fa
     // 1. The same question has its answer already.
     if let Some(device) = &device {
         let same = certificate::same(db, device.number, grant.request_key, &grant.generation)?;
-        if let Some(same) = same.filter(|same| same.record.state.is_live()) {
+        let stays = |same: &Certificate| {
+            same.record.state.is_live() && grant.replaces != Some(same.record.serial)
+        };
+        if let Some(same) = same.filter(stays) {
             return Ok(match same.record.state {
                 CertificateState::Intended => Intention::Intended(same.record),
                 _ => Intention::Settled(same.record),

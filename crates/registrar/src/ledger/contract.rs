@@ -77,6 +77,7 @@ macro_rules! ledger_contract {
                 what_was_voided_or_revoked_does_not_settle
                 a_settlement_of_nothing_is_an_error
                 settling_leaves_a_quarantined_device_where_it_is
+                an_intent_past_its_end_is_replaced_for_the_same_key
                 what_is_to_be_signed_comes_back_to_the_octet
                 the_first_use_spends_the_token_and_provisions_the_device
                 what_is_not_issued_is_not_verified

@@ -45,7 +45,8 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Writes down what will be signed, and leases the token to the key, in one transaction:
     ///
-    /// 1. A live certificate of (device, request key, generation) exists: that one is the answer,
+    /// 1. A live certificate of (device, request key, generation) exists and is not the one that
+    ///    [`Grant::replaces`] names: that one is the answer,
     ///    [`Intention::Intended`] or [`Intention::Settled`]; nothing is written.
     /// 2. The token is not `minted`, and not leased to this very key and device: `Changed`.
     /// 3. The subject key belongs to another device: `Changed`. So does a device whose `version` is

@@ -522,7 +522,8 @@ pub struct Grant {
     pub generation: Generation,
     /// How it comes to be.
     pub origin: CertificateOrigin,
-    /// An unused successor with another key, to be revoked as superseded.
+    /// An unused successor with another key, to be revoked as superseded; or an intent of the same
+    /// key that is past its end.
     pub replaces: Option<Serial>,
     /// The serial number.
     pub serial: Serial,

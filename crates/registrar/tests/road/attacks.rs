@@ -146,6 +146,67 @@ async fn no_act_of_an_operator_between_facts_and_intend_is_overrun() {
 }
 
 #[tokio::test]
+async fn a_token_that_waits_for_one_device_says_so_to_its_own_key_in_another_name() {
+    let world = World::with(|product| product.approval = true).await;
+    let (key, token) = (Key::new(), world.token().await);
+    assert_eq!(
+        code(world.enroll(&key, "sn-1", &token).await),
+        Code::ApprovalPending
+    );
+    assert_eq!(
+        code(world.enroll(&key, "sn-2", &token).await),
+        Code::TokenLeased,
+        "not a passing cause: asking again never helps"
+    );
+    assert_eq!(
+        code(world.enroll(&key, "sn-1", &token).await),
+        Code::ApprovalPending
+    );
+}
+
+#[tokio::test]
+async fn a_token_that_made_a_key_for_one_device_makes_none_for_another() {
+    let world = World::with(|product| product.server_keygen = true).await;
+    let (key, token) = (Key::new(), world.token().await);
+    let ask = |hardware: &str| EnrollmentRequest {
+        kind: Kind::ServerKey,
+        ..by_token(&key, hardware, &token)
+    };
+    let first = world.ask(ask("sn-1")).await.unwrap();
+    assert_eq!(code(world.ask(ask("sn-2")).await), Code::TokenLeased);
+    world.verify(&first.certificate).await.unwrap();
+    assert_eq!(code(world.ask(ask("sn-2")).await), Code::TokenSpent);
+}
+
+#[tokio::test]
+async fn an_intent_that_was_never_signed_in_its_time_is_written_down_anew() {
+    let world = World::with(|product| product.certificate.lifetime_days = 1).await;
+    let (key, token) = (Key::new(), world.token().await);
+    let (id, now) = ("thermo-sn-1", world.now());
+    let (road, directory) = world.behind(Between::new);
+    // The road dies between intend and settle: a revoked token voids, so cut the future instead.
+    let request = by_token(&key, "sn-1", &token);
+    drop_before_settle(&road, request.clone()).await;
+    let file = road.ledger().device_get(id).await.unwrap().unwrap();
+    assert_eq!(file.certificates[0].state, CertificateState::Intended);
+    let later = now.plus(3 * 86_400);
+    let enrolled = road.enroll(request, &chance, later).await.unwrap();
+    let shown = peer(&enrolled.certificate);
+    assert!(shown.parsed.as_ref().unwrap().not_after() > later);
+    road.member(&shown, &origin(), later).await.unwrap();
+    drop(directory);
+}
+
+/// Polls an enrollment until its intent is on record, then drops it: a crash.
+async fn drop_before_settle(road: &Registrar<Between, KeySigner>, request: EnrollmentRequest) {
+    road.ledger().hang_before("settle");
+    let walk = road.enroll(request, &chance, START);
+    let waited = tokio::time::timeout(std::time::Duration::from_millis(500), walk).await;
+    assert!(waited.is_err(), "it was to die before it settles");
+    road.ledger().go_on();
+}
+
+#[tokio::test]
 async fn an_approval_is_for_one_key_and_ends_with_what_it_was_given_for() {
     let world = World::with(|product| product.approval = true).await;
     let (right, stranger) = (Key::new(), Key::new());

@@ -766,6 +766,27 @@ pub async fn settling_leaves_a_quarantined_device_where_it_is<P: Place>(bench: &
     assert_eq!(bench.device(&name(1)).await.state, DeviceState::Quarantined);
 }
 
+/// [`Grant::replaces`](crate::ledger::Grant::replaces): the same question, written down anew.
+pub async fn an_intent_past_its_end_is_replaced_for_the_same_key<P: Place>(bench: &mut Bench<P>) {
+    bench.mint(1).await;
+    let grant = bench.grant(1, 1).await;
+    let old = bench.intended(grant).await.serial;
+    let anew = Grant {
+        replaces: Some(old),
+        ..bench.grant(1, 1).await
+    };
+    let new = bench.intended(anew.clone()).await.serial;
+    assert_ne!(new, old);
+    assert_eq!(bench.state(old).await, CertificateState::Void);
+    // Decided twice, done once.
+    assert_eq!(bench.intended(anew).await.serial, new);
+    assert!(matches!(
+        bench.settlement(old, vec![1]).await,
+        Settlement::Void
+    ));
+    bench.settle(new).await;
+}
+
 /// [`CertificateRecord::to_be_signed`], [`CertificateRecord::der`], wherever one is in the other.
 pub async fn what_is_to_be_signed_comes_back_to_the_octet<P: Place>(bench: &mut Bench<P>) {
     let large = vec![0x5a; 3_000];
