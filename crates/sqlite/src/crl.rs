@@ -38,7 +38,10 @@ pub(crate) fn facts(db: &Connection, issuer: &str, now: UnixTime) -> Result<CrlF
 
 pub(crate) fn publish(change: &Change<'_>, crl: &CrlRecord) -> Result<bool, Fault> {
     let on_record = current(change.db, &crl.issuer)?;
-    if on_record.is_some_and(|current| crl.number <= current.number) {
+    // A slow publisher may have a greater number and older facts: what is on the list stays on it.
+    let is_older =
+        |current: CrlRecord| crl.number <= current.number || crl.through < current.through;
+    if on_record.is_some_and(is_older) {
         return Ok(false);
     }
     change

@@ -1,5 +1,7 @@
 //! VERIFY: the device has come back with its certificate.
 
+use std::collections::BTreeSet;
+
 use imprint_identity::Step;
 use imprint_registrar::Serial;
 use imprint_registrar::ledger::{
@@ -27,10 +29,16 @@ pub(crate) fn verify(
     let first_use =
         record.state == CertificateState::Issued && device.record.state == DeviceState::Active;
     if first_use {
-        // 1. What it replaces ends first: one certificate in use.
-        for older in certificate::live(change.db, device.number)? {
-            if older.number < certificate.number {
-                certificate::end(change, &older, RevocationReason::Superseded)?;
+        // 1. What it replaces ends first, with its renewals: one certificate in use, and no way
+        //    back for whoever holds the key before.
+        let mut ended = BTreeSet::new();
+        for other in certificate::live(change.db, device.number)?.iter().rev() {
+            let older = other.number < certificate.number;
+            let renews_ended = other.number > certificate.number
+                && matches!(other.record.generation, Generation::Renewal(of) if ended.contains(&of));
+            if older || renews_ended {
+                certificate::end(change, other, RevocationReason::Superseded)?;
+                ended.insert(other.record.serial);
             }
         }
         certificate::activate(change, certificate.number)?;

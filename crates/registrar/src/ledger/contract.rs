@@ -140,6 +140,7 @@ macro_rules! ledger_contract {
                 a_list_says_what_is_revoked_until_a_week_after_its_end
                 a_list_is_stale_by_count_and_not_by_time
                 a_lists_number_only_grows
+                a_list_never_knows_of_fewer_revocations_than_the_one_before
                 revocation_never_reverses
             }
             journal {

@@ -79,8 +79,8 @@ pub trait Ledger: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<Credential>, LedgerError>> + Send;
 
     /// First use of a certificate: it becomes `active`, its token `spent`, its device PROVISIONED,
-    /// every *older* live certificate of the device revoked as superseded, its sealed key (if any)
-    /// wiped. Does nothing when the certificate is not `issued`. Returns what is on record after.
+    /// every *older* live certificate of the device revoked as superseded and with it the renewals
+    /// of such a one, its sealed key (if any) wiped. Does nothing when the certificate is not `issued`. Returns what is on record after.
     fn credential_verify(
         &self,
         serial: Serial,
@@ -238,7 +238,8 @@ pub trait Ledger: Send + Sync + 'static {
         now: UnixTime,
     ) -> impl Future<Output = Result<CrlFacts, LedgerError>> + Send;
 
-    /// Keeps a list. `false` when its number is not greater than the one on record: nothing changed.
+    /// Keeps a list. `false` when its number is not greater than the one on record, or when it
+    /// knows of fewer revocations: nothing changed.
     fn crl_publish(
         &self,
         crl: CrlRecord,

@@ -179,6 +179,23 @@ async fn a_token_that_made_a_key_for_one_device_makes_none_for_another() {
 }
 
 #[tokio::test]
+async fn the_old_keys_unused_renewal_ends_with_the_old_key() {
+    let world = World::new().await;
+    let (_, old) = world.provisioned("sn-1").await;
+    let token = world.token_for("sn-1").await;
+    let new = world.enroll(&Key::new(), "sn-1", &token).await.unwrap();
+    let renewed = world.renew(&Key::new(), &old).await.unwrap();
+    world.verify(&new.certificate).await.unwrap();
+    assert_eq!(code(world.verify(&old).await), Code::CertificateSuperseded);
+    assert_eq!(
+        code(world.verify(&renewed.certificate).await),
+        Code::CertificateSuperseded,
+        "whoever lost the device may not take it back"
+    );
+    world.verify(&new.certificate).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_intent_that_was_never_signed_in_its_time_is_written_down_anew() {
     let world = World::with(|product| product.certificate.lifetime_days = 1).await;
     let (key, token) = (Key::new(), world.token().await);
@@ -243,6 +260,27 @@ async fn what_was_approved_before_a_quarantine_has_to_be_approved_again() {
         code(world.enroll(&key, "sn-1", &token).await),
         Code::ApprovalPending
     );
+}
+
+#[tokio::test]
+async fn a_slow_publisher_never_takes_a_revocation_off_the_list() {
+    let world = World::new().await;
+    world.provisioned("sn-1").await;
+    let ledger = world.road.ledger();
+    let first = world.road.crl_renew(START, false).await.unwrap().remove(0);
+    // One publisher has read the facts; then somebody revokes, and another one is faster.
+    let slow = ledger.crl_facts("issuing", START).await.unwrap();
+    act(&world, "thermo-sn-1", revoke()).await;
+    let fast = world.road.crl_renew(START, false).await.unwrap().remove(0);
+    assert!(fast.through > slow.through && fast.number > first.number);
+    let late = imprint_registrar::ledger::CrlRecord {
+        number: fast.number + 1,
+        through: slow.through,
+        ..first
+    };
+    assert!(!ledger.crl_publish(late, START).await.unwrap());
+    let facts = ledger.crl_facts("issuing", START).await.unwrap();
+    assert_eq!(facts.current.unwrap(), fast);
 }
 
 #[tokio::test]

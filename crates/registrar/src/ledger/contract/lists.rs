@@ -382,6 +382,18 @@ pub async fn a_lists_number_only_grows<P: Place>(bench: &mut Bench<P>) {
     assert_eq!(bench.told("crl-published").await, 3);
 }
 
+/// [`Ledger::crl_publish`]: a slow publisher with older facts and a greater number.
+pub async fn a_list_never_knows_of_fewer_revocations_than_the_one_before<P: Place>(
+    bench: &mut Bench<P>,
+) {
+    assert!(publish(bench, list(1, 3)).await);
+    assert!(!publish(bench, list(2, 2)).await);
+    assert!(publish(bench, list(2, 3)).await);
+    assert!(!publish(bench, list(9, 0)).await);
+    let facts = bench.open().await.crl_facts("issuing", NOW).await.unwrap();
+    assert_eq!(facts.current, Some(list(2, 3)));
+}
+
 /// Design invariant 8.
 pub async fn revocation_never_reverses<P: Place>(bench: &mut Bench<P>) {
     let serial = bench.member(1).await;

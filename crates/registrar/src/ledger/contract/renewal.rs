@@ -134,7 +134,7 @@ pub async fn a_successor_in_use_is_not_replaced<P: Place>(bench: &mut Bench<P>) 
     assert_eq!(bench.state(new).await, CertificateState::Active);
 }
 
-/// [`Ledger::credential_verify`]: every *older* live certificate.
+/// [`Ledger::credential_verify`]: every *older* live certificate, and what only renews such a one.
 pub async fn first_use_ends_older_ones_and_leaves_newer_ones<P: Place>(bench: &mut Bench<P>) {
     let first = bench.member(1).await;
     let unsigned = bench.renewal(1, 2, first).await;
@@ -146,13 +146,25 @@ pub async fn first_use_ends_older_ones_and_leaves_newer_ones<P: Place>(bench: &m
     };
     let second = bench.intended(second).await.serial;
     bench.settle(second).await;
-    let newer = bench.renewal(1, 4, first).await;
+    let renewed = bench.renewal(1, 4, first).await;
+    let renewed = bench.intended(renewed).await.serial;
+    bench.settle(renewed).await;
+    let newer = Grant {
+        generation: Generation::Operator,
+        origin: CertificateOrigin::ByHand,
+        ..bench.grant(1, 5).await
+    };
     let newer = bench.intended(newer).await.serial;
     bench.settle(newer).await;
     bench.verify(second).await;
     assert_eq!(bench.state(first).await, CertificateState::Superseded);
     assert_eq!(bench.state(unsigned).await, CertificateState::Void);
     assert_eq!(bench.state(second).await, CertificateState::Active);
+    assert_eq!(
+        bench.state(renewed).await,
+        CertificateState::Superseded,
+        "whoever had the key before has no way back"
+    );
     assert_eq!(bench.state(newer).await, CertificateState::Issued);
     bench.verify(newer).await;
     assert_eq!(bench.state(second).await, CertificateState::Superseded);
