@@ -201,6 +201,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             let (device, product, standing) = match standing {
                 Ok(permitted) => permitted,
                 Err(refusal) => {
+                    let refusal = refusal.showing(shown_in(&facts));
                     return Err(self.alarmed(refusal, &facts, &query, request, now).await);
                 }
             };
@@ -305,11 +306,20 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             Shown::Token { text, hardware } => {
                 // An empty user means the id to which the token is bound.
                 let typed = hardware.as_deref().filter(|typed| !typed.is_empty());
+                // Whoever swaps the two would have the token written down as a name.
+                if typed.is_some_and(|typed| Token::parse(typed).is_ok()) {
+                    return Err(Refusal::new(Code::HardwareInvalid)
+                        .detail("a token stands where the hardware id belongs"));
+                }
                 let asserted = typed.map(HardwareId::parse).transpose().map_err(|error| {
                     Refusal::new(Code::HardwareInvalid).detail(error.to_string())
                 })?;
-                self.may_guess(origin, asserted.as_ref(), now)?;
+                // The right token always passes: a stranger's guesses lock nobody out.
+                let limited = self.may_guess(origin, asserted.as_ref(), now).err();
                 let token = Token::parse(text).map_err(|error| {
+                    if let Some(limited) = &limited {
+                        return limited.clone();
+                    }
                     self.guessed(origin, asserted.as_ref(), now);
                     let refusal = Refusal::new(Code::TokenMistyped).detail(error.to_string());
                     match &asserted {
@@ -326,6 +336,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                     hardware: asserted,
                     serial: None,
                     generation: Generation::Token(hash),
+                    limited,
                 })
             }
             Shown::Certificate(peer) => {
@@ -341,6 +352,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                     hardware: None,
                     serial: Some(serial),
                     generation: Generation::Renewal(serial),
+                    limited: None,
                 })
             }
             Shown::Operator { hardware } => Ok(Claim {
@@ -351,6 +363,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 hardware: Some(hardware.clone()),
                 serial: None,
                 generation: Generation::Operator,
+                limited: None,
             }),
         }
     }
@@ -494,6 +507,8 @@ pub(crate) struct Claim {
     pub(crate) hardware: Option<HardwareId>,
     pub(crate) serial: Option<Serial>,
     pub(crate) generation: Generation,
+    /// What a wrong credential is answered while too many came from here.
+    pub(crate) limited: Option<Refusal>,
 }
 
 struct Answer {
@@ -519,6 +534,13 @@ pub(crate) fn known<'a>(facts: &Facts, authorities: &'a Authorities) -> Known<'a
         }),
         authorities: authorities.known(),
     }
+}
+
+/// What was shown, by its public name.
+fn shown_in(facts: &Facts) -> Option<String> {
+    let token = facts.token.as_ref().map(|token| token.id.clone());
+    let serial = || facts.shown.as_ref().map(|shown| shown.certificate.serial.to_string());
+    token.or_else(serial)
 }
 
 pub(crate) const fn usable(state: crate::ledger::DeviceState) -> bool {

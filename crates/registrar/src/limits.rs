@@ -1,6 +1,8 @@
 //! Brakes on guessing, and samples of what strangers get refused. Bounded memory, no clock.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::net::Ipv6Addr;
 
 use imprint_identity::UnixTime;
 
@@ -17,7 +19,8 @@ pub(crate) struct Guess {
 ///
 /// Many devices may share one address (a factory, a carrier's NAT), so an address earns a larger
 /// allowance by every credential that is good. An id alone has a wide limit: otherwise a stranger
-/// could lock a device out by guessing in its name.
+/// could keep a device's own mistakes from being explained by guessing in its name. None of them
+/// stops a credential that is good.
 #[derive(Debug, Default)]
 pub(crate) struct Guesses {
     windows: HashMap<String, Window>,
@@ -100,12 +103,23 @@ fn keys(guess: &Guess) -> impl Iterator<Item = (String, u32)> {
     let by_both = guess
         .id
         .as_ref()
-        .map(|id| (format!("b:{}:{id}", guess.address), BY_BOTH));
+        .map(|id| (format!("b:{}:{id}", network(&guess.address)), BY_BOTH));
     [Some(address), by_id, by_both].into_iter().flatten()
 }
 
 fn address_key(address: &str) -> String {
-    format!("a:{address}")
+    format!("a:{}", network(address))
+}
+
+/// Whoever has one IPv6 address has at least the 2^64 of its subnet, and counts as one.
+fn network(address: &str) -> Cow<'_, str> {
+    match address.parse::<Ipv6Addr>() {
+        Ok(address) => {
+            let subnet = address.to_bits() >> 64 << 64;
+            Cow::Owned(format!("{}/64", Ipv6Addr::from_bits(subnet)))
+        }
+        Err(_) => Cow::Borrowed(address),
+    }
 }
 
 const WINDOW_SECONDS: u32 = 60;
@@ -133,7 +147,8 @@ impl Samples {
             *kept = RefusalSample { count, ..sample };
             return;
         }
-        let from_here = self.by_address.entry(sample.address.clone()).or_default();
+        let from_here = network(&sample.address).into_owned();
+        let from_here = self.by_address.entry(from_here).or_default();
         if *from_here < SUBJECTS_BY_ADDRESS && self.kept.len() < MOST_SAMPLES {
             *from_here += 1;
             self.kept.insert(key, sample);
@@ -141,7 +156,7 @@ impl Samples {
         }
         // Beyond that, the address stands for all its subjects, and a flood for all addresses.
         let subject = if self.kept.len() < MOST_SAMPLES {
-            sample.address.clone()
+            network(&sample.address).into_owned()
         } else {
             EVERYBODY.to_owned()
         };

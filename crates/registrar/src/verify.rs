@@ -242,6 +242,9 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         now: UnixTime,
     ) -> Refusal {
         if matches!(doubt, Doubt::TokenUnknown | Doubt::TokenForOther { .. }) {
+            if let Some(limited) = &claim.limited {
+                return limited.clone();
+            }
             self.guessed(origin, claim.hardware.as_ref(), now);
         }
         let refusal = refuse_doubt(doubt);
@@ -287,9 +290,6 @@ fn guess(origin: &Origin, hardware: Option<&HardwareId>) -> Guess {
 /// Whether a device with this certificate is heard.
 fn may_speak(shown: &Credential) -> Result<(), Refusal> {
     use crate::ledger::DeviceState as S;
-    if usable(device.state) {
-        return Ok(());
-    }
     let Credential {
         device,
         certificate,
@@ -298,6 +298,9 @@ fn may_speak(shown: &Credential) -> Result<(), Refusal> {
     // A device that has to enroll again is told what became of its certificate.
     if matches!(device.state, S::Active | S::Pending | S::Held) {
         certificate_is_good(certificate)?;
+    }
+    if usable(device.state) {
+        return Ok(());
     }
     let code = match device.state {
         S::Quarantined => Code::DeviceQuarantined,

@@ -224,6 +224,118 @@ async fn drop_before_settle(road: &Registrar<Between, KeySigner>, request: Enrol
 }
 
 #[tokio::test]
+async fn a_token_typed_where_the_hardware_id_belongs_is_written_down_nowhere() {
+    let world = World::new().await;
+    let token = world.token().await;
+    let key = Key::new();
+    let swapped = world.enroll(&key, &token, "sn-1").await;
+    let refusal = swapped.map(|_| ()).unwrap_err();
+    let told = format!("{refusal:?} {refusal}").to_lowercase();
+    let secret = token.to_lowercase();
+    assert!(!told.contains(&secret), "{told}");
+    // The same for a right token behind it.
+    let second = world.token().await;
+    let _ = world.enroll(&key, &token, &second).await;
+    world.road.housekeep(world.now()).await.unwrap();
+    let rows = world.road.ledger().journal_read(0, 10_000).await.unwrap();
+    for row in rows {
+        let told = format!("{} {}", row.subject, row.detail).to_lowercase();
+        assert!(!told.contains(&secret), "{told}");
+    }
+    let name = format!("thermo-{secret}");
+    let device = world.road.ledger().device_get(&name).await.unwrap();
+    assert!(device.is_none());
+}
+
+fn from(address: &str, key: &Key, hardware: &str, token: &str) -> EnrollmentRequest {
+    EnrollmentRequest {
+        origin: Origin {
+            door: "est",
+            address: address.to_owned(),
+        },
+        ..by_token(key, hardware, token)
+    }
+}
+
+fn wrong(number: u32) -> String {
+    let mut entropy = [0xa5; 16];
+    entropy[..4].copy_from_slice(&number.to_be_bytes());
+    imprint_attest::Token::from_entropy(entropy).text()
+}
+
+#[tokio::test]
+async fn a_stranger_behind_the_factorys_address_does_not_stop_the_line() {
+    let world = World::new().await;
+    let key = Key::new();
+    for number in 0..200 {
+        let id = format!("guess-{number}");
+        let _ = world.ask(from("10.0.0.1", &key, &id, &wrong(number))).await;
+    }
+    let token = world.token().await;
+    world
+        .ask(from("10.0.0.1", &Key::new(), "sn-1", &token))
+        .await
+        .expect("a good token is no guess");
+}
+
+#[tokio::test]
+async fn strangers_everywhere_do_not_lock_a_device_out_by_its_name() {
+    let world = World::new().await;
+    let key = Key::new();
+    for number in 0..1_100_u32 {
+        let address = format!("10.0.{}.{}", number / 200, number % 200);
+        let _ = world
+            .ask(from(&address, &key, "sn-1", &wrong(number)))
+            .await;
+    }
+    let token = world.token_for("sn-1").await;
+    world
+        .enroll(&Key::new(), "sn-1", &token)
+        .await
+        .expect("the real device has the real token");
+}
+
+#[tokio::test]
+async fn a_stranger_with_a_whole_ipv6_network_is_one_stranger() {
+    let world = World::new().await;
+    let key = Key::new();
+    let mut words = Vec::new();
+    for number in 0..120_u32 {
+        let address = format!("2001:db8:1:2::{number:x}");
+        let id = format!("guess-{number}");
+        words.push(code(
+            world.ask(from(&address, &key, &id, &wrong(number))).await,
+        ));
+    }
+    assert_eq!(words[99], Code::TokenUnknown);
+    assert_eq!(words[100], Code::GuessingLimited);
+    let elsewhere = from("2001:db8:1:3::1", &key, "guess", &wrong(999));
+    assert_eq!(code(world.ask(elsewhere).await), Code::TokenUnknown);
+}
+
+#[tokio::test]
+async fn one_stranger_with_many_names_writes_few_rows() {
+    let world = World::new().await;
+    let key = Key::new();
+    let mut number = 0;
+    for _ in 0..20 {
+        for _ in 0..70 {
+            number += 1;
+            let id = format!("guess-{number}");
+            let _ = world.ask(from("10.0.0.1", &key, &id, &wrong(number))).await;
+        }
+        world.road.housekeep(world.now()).await.unwrap();
+        world.pass(1);
+    }
+    let rows = world.road.ledger().journal_read(0, 100_000).await.unwrap();
+    let rows = rows.iter().filter(|row| row.kind == "refusal").count();
+    assert!(
+        rows < 200,
+        "{rows} rows in twenty seconds from one stranger"
+    );
+}
+
+#[tokio::test]
 async fn an_approval_is_for_one_key_and_ends_with_what_it_was_given_for() {
     let world = World::with(|product| product.approval = true).await;
     let (right, stranger) = (Key::new(), Key::new());
