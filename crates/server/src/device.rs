@@ -127,11 +127,15 @@ impl<L: Ledger, S: Signer> Devices<L, S> {
         now: UnixTime,
     ) -> Result<HttpReply, Refusal> {
         // Who speaks comes first: a stranger learns nothing about what a report looks like.
-        let subject = match self.caller(asked, peer, now).await? {
-            Caller::Member(member) => member.device.id.as_str().to_owned(),
+        // And what it showed is counted, not what it calls itself: a token has names without end.
+        let (subject, shown) = match self.caller(asked, peer, now).await? {
+            Caller::Member(member) => {
+                let name = member.device.id.as_str().to_owned();
+                (name.clone(), name)
+            }
             Caller::Holder(holder) => match &holder.device {
-                Some(device) => device.id.as_str().to_owned(),
-                None => holder.hardware.text().as_str().to_owned(),
+                Some(device) => (device.id.as_str().to_owned(), holder.token_id),
+                None => (holder.hardware.text().as_str().to_owned(), holder.token_id),
             },
         };
         let said = Said::parse(&asked.body).map_err(|why| {
@@ -144,7 +148,7 @@ impl<L: Ledger, S: Signer> Devices<L, S> {
                 .report_rate
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            if let Err(seconds) = rate.check(&subject, now) {
+            if let Err(seconds) = rate.check(&shown, now) {
                 return Err(Refusal::new(Code::Busy).about(subject).after(seconds));
             }
         }

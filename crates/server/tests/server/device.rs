@@ -257,6 +257,48 @@ async fn a_device_reports_its_own_trouble_and_a_stranger_does_not() {
 }
 
 #[tokio::test]
+async fn a_token_does_not_report_more_often_under_many_names() {
+    let fleet = Fleet::start().await;
+    let (token, _) = fleet.token("thermo", None).await;
+    let said = br#"{"step":"ENROLL","code":"no-route","attempts":1}"#;
+    let mut statuses = Vec::new();
+    for number in 0..30 {
+        let authorization = basic(&format!("sn-{number}"), &token);
+        let headers = [
+            ("Authorization", authorization.as_str()),
+            ("Content-Type", "application/json"),
+        ];
+        let report = request("POST", "/v1/report", &headers, said);
+        statuses.push(fleet.client().once(&report).await.status);
+    }
+    assert_eq!(statuses[0], 204);
+    assert_eq!(statuses[29], 503, "{statuses:?}");
+}
+
+#[tokio::test]
+async fn a_device_that_was_put_aside_reads_no_profile_by_its_token_either() {
+    let fleet = Fleet::start().await;
+    let (token, _) = fleet.token("thermo", None).await;
+    let device = Device::new();
+    fleet.enroll(&device, "sn-1", &token).await.certificate();
+    let authorization = basic("sn-1", &token);
+    let headers = [("Authorization", authorization.as_str())];
+    let profile = request("GET", "/v1/profile", &headers, b"");
+    assert_eq!(fleet.client().once(&profile).await.status, 200);
+    let act = imprint_registrar::ledger::DeviceAct::Quarantine {
+        reason: "drill".into(),
+    };
+    let ledger = fleet.registrar.ledger();
+    let now = imprint_identity::UnixTime(1_800_000_000);
+    ledger
+        .device_act(&"thermo-sn-1".parse().unwrap(), act, "test", now)
+        .await
+        .unwrap();
+    let reply = fleet.client().once(&profile).await;
+    assert_eq!((reply.status, reply.code()), (403, "device-quarantined"));
+}
+
+#[tokio::test]
 async fn the_forwarded_address_counts_behind_a_trusted_proxy_alone() {
     for (proxies, want) in [(vec!["127.0.0.0/8"], "203.0.113.9"), (vec![], "127.0.0.1")] {
         let fleet = Fleet::start_with(|config| {
