@@ -201,7 +201,6 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             let (device, product, standing) = match standing {
                 Ok(permitted) => permitted,
                 Err(refusal) => {
-                    let refusal = refusal.showing(shown_in(&facts));
                     return Err(self.alarmed(refusal, &facts, &query, request, now).await);
                 }
             };
@@ -534,13 +533,6 @@ pub(crate) fn known<'a>(facts: &Facts, authorities: &'a Authorities) -> Known<'a
         }),
         authorities: authorities.known(),
     }
-}
-
-/// What was shown, by its public name.
-fn shown_in(facts: &Facts) -> Option<String> {
-    let token = facts.token.as_ref().map(|token| token.id.clone());
-    let serial = || facts.shown.as_ref().map(|shown| shown.certificate.serial.to_string());
-    token.or_else(serial)
 }
 
 pub(crate) const fn usable(state: crate::ledger::DeviceState) -> bool {
