@@ -36,7 +36,8 @@ pub trait Ledger: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Facts, LedgerError>> + Send;
 
     /// Names the device if it has no name yet (state `held`), leases the token to the key and puts
-    /// the pair (device, key) on the list that an operator approves from. Repeatable.
+    /// the pair (device, key) on the list that an operator approves from. Repeatable; a key whose
+    /// approval is over waits again. `Changed` for the reasons of [`Self::enrollment_intend`], 2 and 3.
     fn enrollment_wait(
         &self,
         wait: Wait,
@@ -46,13 +47,16 @@ pub trait Ledger: Send + Sync + 'static {
     /// Writes down what will be signed, and leases the token to the key, in one transaction:
     ///
     /// 1. A live certificate of (device, request key, generation) exists and is not the one that
-    ///    [`Grant::replaces`] names: that one is the answer,
-    ///    [`Intention::Intended`] or [`Intention::Settled`]; nothing is written.
-    /// 2. The token is not `minted`, and not leased to this very key and device: `Changed`.
+    ///    [`Grant::replaces`] names: that one is the answer, [`Intention::Intended`] or
+    ///    [`Intention::Settled`]; nothing is written.
+    /// 2. The token is not `minted`, and not leased to this very key and device: `Changed`. So is one
+    ///    that is bound to other hardware by now, or of another product.
     /// 3. The subject key belongs to another device: `Changed`. So does a device whose `version` is
-    ///    not [`Grant::device_version`] (`None`: must not exist, neither by name nor by hardware).
-    /// 4. For a renewal: the certificate shown is not live: `Changed`. An unused successor with
-    ///    another key ([`Grant::replaces`]) is revoked as superseded.
+    ///    not [`Grant::device_version`] (`None`: must not exist, neither by name nor by hardware),
+    ///    or that is put aside (`quarantined`, `revoked`, `decommissioned`).
+    /// 4. For a renewal: the certificate shown is not live, or not this device's: `Changed`. An unused
+    ///    successor with another key ([`Grant::replaces`]) is revoked as superseded; one that is used
+    ///    by now: `Changed`.
     /// 5. Insert device (`pending`) if new, key owner, certificate (`intended`); lease the token;
     ///    clear the device's `released` mark; journal.
     fn enrollment_intend(
@@ -63,7 +67,8 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Keeps the certificate and registers the device (`active`, step VERIFY unless it has been
     /// PROVISIONED already). The first certificate to be settled stays on record; later ones are
-    /// answered with it. `Void` when an operator has voided the intent meanwhile.
+    /// answered with it. `Void` when an operator has voided the intent meanwhile, or revoked what was
+    /// settled. A serial number that nobody intended is [`LedgerError::Broken`].
     fn enrollment_settle(
         &self,
         serial: Serial,
@@ -80,7 +85,8 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// First use of a certificate: it becomes `active`, its token `spent`, its device PROVISIONED,
     /// every *older* live certificate of the device revoked as superseded and with it the renewals
-    /// of such a one, its sealed key (if any) wiped. Does nothing when the certificate is not `issued`. Returns what is on record after.
+    /// of such a one, its sealed key (if any) wiped. Does nothing when the certificate is not `issued`
+    /// or the device not `active`. Returns what is on record after.
     fn credential_verify(
         &self,
         serial: Serial,
@@ -118,9 +124,11 @@ pub trait Ledger: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<TokenRecord>, LedgerError>> + Send;
 
     /// The next state of a token by an operator's act, in one transaction with what follows from it:
-    /// `Revoke` (from minted, dormant, leased), `Arm` (from dormant), `Rebind` (from leased or
-    /// spent: unsigned intents made with it are voided, certificates issued with it revoked, the
-    /// device goes back to `pending`, the token is minted again, bound to `hardware` if given).
+    /// `Revoke` (from minted, dormant, leased: unsigned intents made with it are voided), `Arm` (from
+    /// dormant), `Rebind` (from leased or spent: unsigned intents made with it are voided,
+    /// certificates issued with it and their renewals revoked, the device goes back to `pending`
+    /// unless it holds a certificate from elsewhere, the token is minted again, bound to `hardware` if
+    /// given). An act whose outcome is there already is done.
     fn token_act(
         &self,
         id: &str,
@@ -129,7 +137,8 @@ pub trait Ledger: Send + Sync + 'static {
         now: UnixTime,
     ) -> impl Future<Output = Result<Acted<TokenRecord>, LedgerError>> + Send;
 
-    /// A second key knocked at a leased or spent token: counts it and journals the first 16.
+    /// A second key knocked at a token that serves: counts it and journals the first 16. The key that
+    /// it serves raises no alarm.
     fn token_alarm(
         &self,
         alarm: TokenAlarm,
@@ -183,8 +192,8 @@ pub trait Ledger: Send + Sync + 'static {
         filter: &DeviceFilter,
     ) -> impl Future<Output = Result<Vec<DeviceRecord>, LedgerError>> + Send;
 
-    /// One device by its name or its hardware id's text, with its certificates (newest first, at
-    /// most 32), who waits for approval, what it said and what it was refused.
+    /// One device by its name or its hardware id in any spelling, with its certificates (newest first,
+    /// at most 32), who waits for approval, what it said and what it was refused.
     fn device_get(
         &self,
         name_or_hardware: &str,
@@ -200,7 +209,9 @@ pub trait Ledger: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Acted<DeviceRecord>, LedgerError>> + Send;
 
     /// Puts a certificate of ours that the registry does not know on record, `active`, with origin
-    /// `adopted`. `Changed` when its serial, key, name or hardware is on record otherwise.
+    /// `adopted`. `Conflict` when its serial number, key, name or hardware is on record otherwise, or
+    /// its device holds a live certificate or is put aside: which of two identities is the right one
+    /// is for a person to say, by `device revoke` and `device release`.
     fn device_adopt(
         &self,
         adoption: Adoption,
