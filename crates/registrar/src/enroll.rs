@@ -17,7 +17,7 @@ use crate::ledger::{
     CertificateRecord, CertificateState, Facts, FactsQuery, Generation, Grant, Intention, Ledger,
     LedgerError, RequestOrigin, Settlement, TokenAlarm, TokenHash, TokenState, Waited,
 };
-use crate::limits::{Guesses, Samples};
+use crate::limits::{Guesses, Renewals, Samples};
 use crate::permit::{Ask, Standing, permit};
 use crate::product::{ChannelBinding, Product};
 use crate::refusal::{Code, Refusal};
@@ -37,6 +37,7 @@ pub struct Registrar<L, S> {
     authorities: Authorities,
     pub(crate) guesses: Mutex<Guesses>,
     pub(crate) samples: Mutex<Samples>,
+    renewals: Mutex<Renewals>,
 }
 
 /// What a door makes of the bytes that arrived.
@@ -128,6 +129,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             authorities,
             guesses: Mutex::new(Guesses::default()),
             samples: Mutex::new(Samples::default()),
+            renewals: Mutex::new(Renewals::default()),
         }
     }
 
@@ -201,6 +203,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             let (device, product, standing) = match standing {
                 Ok(permitted) => permitted,
                 Err(refusal) => {
+                    let refusal = refusal.showing(shown_in(&facts));
                     return Err(self.alarmed(refusal, &facts, &query, request, now).await);
                 }
             };
@@ -226,6 +229,9 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 }
                 // 4. Intend: write down what will be signed, and lease the token to this key.
                 Standing::New { replaces } => {
+                    if matches!(appraised.speaker(), Speaker::Member(_)) {
+                        self.may_renew(&device, now)?;
+                    }
                     let serial = Serial::new(self.ledger.epoch(), now, random(chance));
                     let subject = match request.kind {
                         Kind::Enroll | Kind::Reenroll => Subject::own(&proven),
@@ -446,6 +452,17 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         })
     }
 
+    /// One device that renews in a circle fills nobody's disk and nobody's revocation list.
+    fn may_renew(&self, device: &DeviceId, now: UnixTime) -> Result<(), Refusal> {
+        let mut renewals = self.renewals.lock().unwrap_or_else(PoisonError::into_inner);
+        renewals.check(device.as_str(), now).map_err(|seconds| {
+            Refusal::new(Code::Busy)
+                .about(device.as_str())
+                .detail(format!("{device} has renewed too often within the hour"))
+                .after(seconds)
+        })
+    }
+
     /// A device that would be new gets a name; this says so when the name is another's.
     async fn name_is_free(&self, name: &DeviceId, hardware: &HardwareId) -> Result<(), Refusal> {
         let owner = self.ledger.device_get(name.as_str()).await?;
@@ -533,6 +550,18 @@ pub(crate) fn known<'a>(facts: &Facts, authorities: &'a Authorities) -> Known<'a
         }),
         authorities: authorities.known(),
     }
+}
+
+/// What was shown, by its public name.
+fn shown_in(facts: &Facts) -> Option<String> {
+    let token = facts.token.as_ref().map(|token| token.id.clone());
+    let serial = || {
+        facts
+            .shown
+            .as_ref()
+            .map(|shown| shown.certificate.serial.to_string())
+    };
+    token.or_else(serial)
 }
 
 pub(crate) const fn usable(state: crate::ledger::DeviceState) -> bool {

@@ -97,6 +97,39 @@ impl Window {
     }
 }
 
+/// How often a device may have a new certificate by the one before.
+///
+/// Each one that it does not use is a row for ever and an entry on the revocation list, and a device
+/// that has been taken over, or that turns in a circle, would ask a hundred times a second.
+#[derive(Debug, Default)]
+pub(crate) struct Renewals {
+    windows: HashMap<String, (UnixTime, u32)>,
+}
+
+impl Renewals {
+    /// Counts a new certificate for `device`; else the seconds to wait.
+    pub(crate) fn check(&mut self, device: &str, now: UnixTime) -> Result<(), u32> {
+        let is_open = |since: UnixTime| (0..i64::from(RENEWAL_SECONDS)).contains(&now.since(since));
+        if self.windows.len() >= MOST_WINDOWS && !self.windows.contains_key(device) {
+            self.windows.retain(|_, (since, _)| is_open(*since));
+            if self.windows.len() >= MOST_WINDOWS {
+                // So many devices renew in an hour: forgetting is better than growing.
+                self.windows.clear();
+            }
+        }
+        let window = self.windows.entry(device.to_owned()).or_insert((now, 0));
+        if !is_open(window.0) {
+            *window = (now, 0);
+        }
+        if window.1 >= RENEWALS {
+            let waited = u32::try_from(now.since(window.0)).unwrap_or(0);
+            return Err(RENEWAL_SECONDS.saturating_sub(waited).max(1));
+        }
+        window.1 += 1;
+        Ok(())
+    }
+}
+
 fn keys(guess: &Guess) -> impl Iterator<Item = (String, u32)> {
     let address = (address_key(&guess.address), BY_ADDRESS);
     let by_id = guess.id.as_ref().map(|id| (format!("i:{id}"), BY_ID));
@@ -129,6 +162,10 @@ const FOR_EACH_GOOD: u32 = 4;
 const GOOD_COUNTED: u32 = 10_000;
 const BY_ID: u32 = 1_000;
 const BY_BOTH: u32 = 10;
+/// The shortest life is a day, so an honest device needs one or two in a day; the rest is for a person
+/// who tries things out.
+const RENEWALS: u32 = 24;
+const RENEWAL_SECONDS: u32 = 3_600;
 /// About 10 MB at worst.
 const MOST_WINDOWS: usize = 65_536;
 
@@ -258,6 +295,26 @@ mod tests {
             guesses.missed(&guess(&format!("{at}"), "x"), NOW);
         }
         assert!(guesses.windows.len() <= MOST_WINDOWS + 3);
+    }
+
+    #[test]
+    fn a_device_renews_some_times_an_hour_and_others_do_not_wait_for_it() {
+        let mut renewals = Renewals::default();
+        for at in 0..RENEWALS {
+            assert_eq!(renewals.check("a", NOW.plus(i64::from(at))), Ok(()));
+        }
+        assert_eq!(renewals.check("a", NOW.plus(600)), Err(3_000));
+        assert_eq!(renewals.check("b", NOW.plus(600)), Ok(()));
+        assert_eq!(renewals.check("a", NOW.plus(3_600)), Ok(()));
+        assert_eq!(
+            renewals.check("b", NOW.plus(-9)),
+            Ok(()),
+            "a clock gone back"
+        );
+        for device in 0..=2 * MOST_WINDOWS {
+            assert_eq!(renewals.check(&device.to_string(), NOW), Ok(()));
+        }
+        assert!(renewals.windows.len() <= MOST_WINDOWS);
     }
 
     #[test]

@@ -64,7 +64,9 @@ impl Default for CertificateProfile {
         Self {
             lifetime_days: 365,
             backdate_seconds: 3_600,
-            uri: String::new(),
+            // A name that stands by itself, in the top level domain that is reserved for names like
+            // this; every other kind of URI is one that pkilint faults.
+            uri: "https://imprint.internal/{product}/{device}".to_owned(),
             dns: String::new(),
         }
     }

@@ -18,6 +18,8 @@ pub struct Refusal {
     /// Whom it concerns, when that is known: a device's name or a hardware id. The key under which
     /// `imprint why` finds it.
     pub subject: Option<String>,
+    /// What was shown: a token's public name or a certificate's serial number.
+    pub credential: Option<String>,
 }
 
 /// When to ask again.
@@ -150,7 +152,7 @@ catalogue! {
         "If it lost its key, `imprint device release`, or make a token bound to its hardware id.";
     DeviceQuarantined "device-quarantined" Denied SLOWLY, Verify,
         "The device has been put in quarantine.",
-        "See `imprint why`; `imprint device release` lets it in again.";
+        "Find out why it was put there; `imprint device release` lets it in again.";
     DeviceRevoked "device-revoked" Denied NEVER, Verify,
         "The device has been revoked.",
         "`imprint device release` lets it enroll again with a new credential.";
@@ -269,6 +271,7 @@ impl Refusal {
             retry: code.retry(),
             detail: None,
             subject: None,
+            credential: None,
         }
     }
 
@@ -283,6 +286,13 @@ impl Refusal {
     #[must_use]
     pub fn about(mut self, subject: impl Into<String>) -> Self {
         self.subject = Some(subject.into());
+        self
+    }
+
+    /// With what was shown, unless that is said already.
+    #[must_use]
+    pub fn showing(mut self, credential: Option<String>) -> Self {
+        self.credential = self.credential.or(credential);
         self
     }
 

@@ -91,7 +91,9 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         let subject = shown.device.id.clone();
         let shown_serial = shown.certificate.serial.to_string();
         let about = |refusal: Refusal| {
-            refusal.about(subject.as_str()).showing(Some(shown_serial.clone()))
+            refusal
+                .about(subject.as_str())
+                .showing(Some(shown_serial.clone()))
         };
         may_speak(&shown).map_err(about)?;
         let first_use = shown.certificate.state == CertificateState::Issued;

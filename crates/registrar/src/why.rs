@@ -231,6 +231,10 @@ fn evidence_of(refusal: &RefusalSample) -> String {
         "" => String::new(),
         detail => format!(": {detail}"),
     };
+    let shown = match refusal.credential.as_str() {
+        "" => String::new(),
+        credential => format!(", showing {credential}"),
+    };
     let RefusalSample {
         at,
         code,
@@ -238,7 +242,7 @@ fn evidence_of(refusal: &RefusalSample) -> String {
         address,
         ..
     } = refusal;
-    format!("{at}: refused {code} at {step}{times}, from {address}{detail}")
+    format!("{at}: refused {code} at {step}{times}, from {address}{shown}{detail}")
 }
 
 fn certificate_line(certificate: &CertificateRecord) -> String {

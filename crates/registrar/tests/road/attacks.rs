@@ -410,3 +410,32 @@ async fn a_pending_device_that_shows_its_revoked_certificate_is_told_about_the_c
     assert_eq!(refusal.code, Code::CertificateRevoked);
     assert_eq!(refusal.retry, Retry::Never);
 }
+
+#[tokio::test]
+async fn one_device_that_renews_all_day_does_not_fill_the_revocation_list() {
+    let world = World::new().await;
+    let (_, certificate) = world.provisioned("sn-1").await;
+    let (other, others) = world.provisioned("sn-2").await;
+    let key = Key::new();
+    let kept = world.renew(&key, &certificate).await.unwrap();
+    let mut refused = None;
+    for _ in 0..40 {
+        if let Err(refusal) = world.renew(&Key::new(), &certificate).await {
+            refused = Some(refusal);
+        }
+    }
+    let refused = refused.expect("forty keys in a second are no device's");
+    assert_eq!(refused.code, Code::Busy);
+    assert!(matches!(refused.retry, Retry::After(1..=3_600)));
+    let facts = world.road.ledger().crl_facts("issuing", world.now()).await;
+    assert!(facts.unwrap().revoked.len() < 30);
+    world.renew(&other, &others).await.unwrap();
+    // What has been answered is answered still.
+    assert_eq!(
+        code(world.renew(&key, &certificate).await),
+        Code::CertificateSuperseded
+    );
+    assert!(kept.certificate != certificate);
+    world.pass(3_600);
+    world.renew(&Key::new(), &certificate).await.unwrap();
+}

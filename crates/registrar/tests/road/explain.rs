@@ -35,6 +35,10 @@ async fn why_follows_a_device_through_its_life() {
         "{evidence}"
     );
     assert!(
+        evidence.contains("showing t-"),
+        "which credential: {evidence}"
+    );
+    assert!(
         knocked.advice.join(" ").contains("rebind"),
         "{:?}",
         knocked.advice
