@@ -285,7 +285,7 @@ async fn a_device_that_was_put_aside_reads_no_profile_by_its_token_either() {
     let headers = [("Authorization", authorization.as_str())];
     let profile = request("GET", "/v1/profile", &headers, b"");
     assert_eq!(fleet.client().once(&profile).await.status, 200);
-    let act = imprint_registrar::ledger::DeviceAct::Quarantine {
+    let act = DeviceAct::Quarantine {
         reason: "drill".into(),
     };
     let ledger = fleet.registrar.ledger();
