@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use imprint_agent::{End, Silent};
@@ -18,15 +19,14 @@ use imprint_sim::world::World;
 
 use crate::support::{assert_clean, client_folder, judge, seconds};
 
-/// Counts how often somebody settled in vain: the certificate was on record already.
+/// Counts how often the road was begun, or a token looked up for `/v1/profile`.
 #[derive(Default)]
-struct Repeats(std::sync::atomic::AtomicUsize);
+struct Walks(AtomicUsize);
 
-impl Tap for Repeats {
+impl Tap for Walks {
     async fn before(&self, call: &Call) {
         let facts = usize::from(call.name == "enrollment_facts");
-        self.0
-            .fetch_add(facts, std::sync::atomic::Ordering::Relaxed);
+        self.0.fetch_add(facts, Ordering::Relaxed);
     }
 
     async fn after(&self, _: &Call) {}
@@ -37,8 +37,8 @@ async fn agents_come_through_a_rude_network_with_one_certificate_each() {
     let started = Instant::now();
     let seed = chance::seed();
     println!("IMPRINT_SEED={seed}");
-    let devices = many(60, 2_000);
-    let asked = Arc::new(Repeats::default());
+    let devices = many(100, 2_000);
+    let asked = Arc::new(Walks::default());
     let world = World::with(Arc::clone(&asked), Some(chance::seeded(seed))).await;
     let states = tempfile::tempdir().unwrap();
     let tokens = world.tokens(devices).await;
@@ -60,7 +60,7 @@ async fn agents_come_through_a_rude_network_with_one_certificate_each() {
         outside.told.push(told.unwrap());
     }
     let (records, findings) = judge(world.place(), &outside);
-    let facts = asked.0.load(std::sync::atomic::Ordering::Relaxed);
+    let facts = asked.0.load(Ordering::Relaxed);
     println!(
         "S30 hostile, imprint agent: {} of {devices} PROVISIONED, {} certificates, {facts} walks \
          and look-ups for them; {}; {}",

@@ -1,8 +1,6 @@
 //! Whatever is lost on the way, and however often the server starts again: one certificate, the
 //! same bytes, and a token that is never stranded nor serves anybody else.
 
-use std::net::SocketAddr;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use imprint_agent::{End, Silent};
@@ -27,7 +25,6 @@ struct Seen {
     after_settle: usize,
     restarts: usize,
     power_cuts: usize,
-    answered_all_the_same: usize,
     thieves: usize,
     outside: Outside,
 }
@@ -35,14 +32,14 @@ struct Seen {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reply_lost_at_any_byte_costs_curl_one_more_try_and_nothing_else() {
     if tools::have(&["curl"]) {
-        sweep_tool("curl", Asker::Tool(Tool::Curl)).await;
+        sweep_tool("curl", Tool::Curl).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reply_lost_at_any_byte_costs_strong_swan_one_more_try_and_nothing_else() {
     if tools::have(&["pki"]) {
-        sweep_tool("strongSwan pki", Asker::Tool(Tool::StrongSwan)).await;
+        sweep_tool("strongSwan pki", Tool::StrongSwan).await;
     }
 }
 
@@ -58,46 +55,24 @@ async fn a_reply_lost_at_any_byte_costs_our_agent_one_more_try_and_nothing_else(
     seen.report("imprint agent", sizes, started);
 }
 
-async fn sweep_tool(name: &str, asker: Asker) {
+async fn sweep_tool(name: &str, tool: Tool) {
     let started = Instant::now();
     let mut seen = Seen::default();
-    let sizes = tool_sizes(&asker).await;
+    let sizes = tool_sizes(tool).await;
     let plans = plans(sizes);
-    for part in share(&plans, |part| sweep_one_tool(asker, part)).await {
+    for part in share(&plans, |part| sweep_one_tool(tool, part)).await {
         seen.add(part);
     }
     seen.report(name, sizes, started);
 }
 
-/// A client that asks once and ends.
-#[derive(Clone, Copy)]
-enum Asker {
-    Tool(Tool),
-}
-
-impl Asker {
-    async fn enroll(
-        &self,
-        folder: &Path,
-        to: SocketAddr,
-        key: &DeviceKey,
-        hardware: &str,
-        token: &str,
-    ) -> Result<Vec<u8>, String> {
-        match self {
-            Self::Tool(tool) => tool.enroll(folder, to, key, hardware, token).await,
-        }
-    }
-}
-
 /// How long one enrollment is, in bytes each way.
-async fn tool_sizes(asker: &Asker) -> Counts {
+async fn tool_sizes(tool: Tool) -> Counts {
     let world = World::new().await;
     let folder = client_folder(world.place());
     let proxy = Proxy::start(world.https()).await;
     let (key, token) = (DeviceKey::new(), world.token().await);
-    asker
-        .enroll(folder.path(), proxy.address(), &key, "custom:SN-0", &token)
+    tool.enroll(folder.path(), proxy.address(), &key, "custom:SN-0", &token)
         .await
         .unwrap();
     proxy.counts()
@@ -181,7 +156,7 @@ where
     seen
 }
 
-async fn sweep_one_tool(asker: Asker, cases: Vec<Case>) -> Seen {
+async fn sweep_one_tool(tool: Tool, cases: Vec<Case>) -> Seen {
     let mut seen = Seen::default();
     let mut world = World::new().await;
     let folder = client_folder(world.place());
@@ -193,7 +168,7 @@ async fn sweep_one_tool(asker: Asker, cases: Vec<Case>) -> Seen {
         proxy.arm(Some(case.plan));
 
         // 1. The first try, through a link that breaks. Nobody lets a second connection through.
-        let first = asker.enroll(folder.path(), proxy.address(), &key, &hardware, &token);
+        let first = tool.enroll(folder.path(), proxy.address(), &key, &hardware, &token);
         let first = tokio::select! {
             first = first => first,
             () = async { proxy.struck().await; tokio::time::sleep(HANGS).await } => {
@@ -201,9 +176,6 @@ async fn sweep_one_tool(asker: Asker, cases: Vec<Case>) -> Seen {
             }
         };
         let certificate = first.ok();
-        if certificate.is_some() {
-            seen.answered_all_the_same += 1;
-        }
         // 2. The server, perhaps another process by now, and a thief who has read the token.
         seen.note(case, proxy.has_struck(), world.place(), &hardware);
         if case.restart {
@@ -215,7 +187,7 @@ async fn sweep_one_tool(asker: Asker, cases: Vec<Case>) -> Seen {
         thief.knock_if_leased(&world, &mut seen).await;
 
         // 3. The second try.
-        let again = asker
+        let again = tool
             .enroll(folder.path(), world.https(), &key, &hardware, &token)
             .await;
         let again = again.unwrap_or_else(|said| panic!("{:?}: stranded: {said}", case.plan));
@@ -399,7 +371,6 @@ impl Seen {
         self.after_settle += other.after_settle;
         self.restarts += other.restarts;
         self.power_cuts += other.power_cuts;
-        self.answered_all_the_same += other.answered_all_the_same;
         self.thieves += other.thieves;
         self.outside.told.extend(other.outside.told);
     }

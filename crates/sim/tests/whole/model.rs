@@ -7,6 +7,7 @@
 
 mod gates;
 mod planted;
+mod report;
 mod run;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,8 @@ use imprint_sim::{chance, many};
 
 use crate::support::seconds;
 use planted::Bug;
-use run::{Ground, Report};
+use report::Report;
+use run::Ground;
 
 #[test]
 fn no_order_of_events_breaks_a_promise() {

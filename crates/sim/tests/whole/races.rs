@@ -234,7 +234,7 @@ impl Seen {
     }
 }
 
-/// Pairs at the same time.
+/// Pairs at the same time: enough that one flush to disk serves many.
 const WORKERS: usize = 32;
 /// Every so many pairs, a worker begins with fresh connections.
-const FRESH_EVERY: usize = 8;
+const FRESH_EVERY: usize = 16;

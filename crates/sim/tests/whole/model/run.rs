@@ -1,7 +1,9 @@
 //! One run: a seed, a few devices, everything that can happen to them, and the judge.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+mod acts;
+mod settle_down;
+
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -11,13 +13,9 @@ use std::task::Poll;
 use imprint_attest::PeerCertificate;
 use imprint_identity::{HardwareId, UnixTime};
 use imprint_pkix::certificate::Certificate;
-use imprint_registrar::enroll::{Channel, Kind};
-use imprint_registrar::ledger::{DeviceAct, RequestOrigin, RevocationReason, TokenAct};
+use imprint_registrar::ledger::RequestOrigin;
 use imprint_registrar::tokens::TokenOrder;
-use imprint_registrar::{
-    Authorities, Enrolled, EnrollmentRequest, Ledger as _, Product, Refusal, Registrar, Serial,
-    Shown,
-};
+use imprint_registrar::{Authorities, Enrolled, Ledger as _, Product, Refusal, Registrar, Serial};
 use imprint_signer::KeySigner;
 use imprint_sim::chance::Dice;
 use imprint_sim::checker::{self, Outside, Records, Told, check_change};
@@ -31,6 +29,7 @@ use rusqlite::Connection;
 use super::directory;
 use super::gates::Gates;
 use super::planted::{Bug, Spoiler};
+use super::report::{Report, Violation};
 
 type Road = Registrar<Tapped<Sqlite, Arc<Gates>>, Tapped<KeySigner, Arc<Gates>>>;
 
@@ -41,25 +40,6 @@ pub(super) struct Ground {
     issuing: Certificate,
     keys: Vec<Arc<DeviceKey>>,
     _directory: tempfile::TempDir,
-}
-
-/// What a run has seen.
-#[derive(Debug, Default)]
-pub(super) struct Report {
-    pub(super) steps: usize,
-    pub(super) crashes: usize,
-    pub(super) gone: usize,
-    pub(super) settled_twice: usize,
-    pub(super) refusals: BTreeMap<String, usize>,
-    pub(super) acts: BTreeMap<&'static str, usize>,
-    pub(super) trace: Vec<String>,
-}
-
-/// A promise that did not hold.
-pub(super) struct Violation {
-    pub(super) seed: u64,
-    findings: Vec<String>,
-    trace: Vec<String>,
 }
 
 impl Ground {
@@ -204,191 +184,6 @@ impl<'a> Run<'a> {
             self.judge()?;
         }
         self.settle_down().await
-    }
-
-    /// Somebody wants something.
-    fn begin(&mut self) {
-        match self.dice.below(100) {
-            0..=44 => self.begin_enroll(),
-            45..=61 => self.begin_verify(),
-            62..=79 => self.begin_renew(),
-            80..=87 => self.begin_token_act(),
-            _ => self.begin_device_act(),
-        }
-    }
-
-    fn begin_enroll(&mut self) {
-        let token = self.dice.below(self.tokens.len());
-        let hardware = match self.tokens[token].bound {
-            Some(bound) if !self.dice.once_in(8) => bound,
-            _ => self.dice.below(HARDWARE),
-        };
-        // Mostly its own key; sometimes another's, which is a thief or a cloned flash.
-        let key = if self.dice.once_in(3) {
-            self.dice.below(KEYS)
-        } else {
-            hardware
-        };
-        self.enroll(key, hardware, token);
-    }
-
-    fn enroll(&mut self, key: usize, hardware: usize, token: usize) {
-        let Token { id, text, .. } = self.tokens[token].clone();
-        let request = EnrollmentRequest {
-            kind: Kind::Enroll,
-            product: None,
-            shown: Shown::Token {
-                text: text.into(),
-                hardware: Some(named(hardware)),
-            },
-            csr: self.ground.keys[key].csr("sim"),
-            channel: Channel::Tls12,
-            origin: origin(),
-        };
-        let what = format!("enroll hardware {hardware} key {key} token {token}");
-        self.ask(what, request, key, hardware, id);
-    }
-
-    fn begin_renew(&mut self) {
-        if self.held.is_empty() {
-            return;
-        }
-        let (key, certificate) = self.dice.pick(&self.held).clone();
-        let parsed = Certificate::parse(&certificate).unwrap();
-        let records = Records::read_from(&self.judge);
-        let Some(row) = records
-            .certificates
-            .iter()
-            .find(|row| row.serial == parsed.serial())
-        else {
-            return;
-        };
-        let name = &records.device(row.device).hardware;
-        let hardware = (0..HARDWARE).find(|&one| named(one) == *name).unwrap();
-        let next = if self.dice.once_in(2) {
-            key
-        } else {
-            self.dice.below(KEYS)
-        };
-        self.used.insert(parsed.serial().to_vec());
-        let serial = hex::encode(parsed.serial());
-        let request = EnrollmentRequest {
-            kind: Kind::Reenroll,
-            product: None,
-            shown: Shown::Certificate(peer(&certificate)),
-            csr: self.ground.keys[next].csr(&parsed.common_name().unwrap()),
-            channel: Channel::Tls12,
-            origin: origin(),
-        };
-        self.ask(
-            format!("renew {serial} with key {next}"),
-            request,
-            next,
-            hardware,
-            serial,
-        );
-    }
-
-    fn ask(
-        &mut self,
-        what: String,
-        request: EnrollmentRequest,
-        key: usize,
-        hardware: usize,
-        question: String,
-    ) {
-        let (road, now, seed) = (self.road(), self.now, self.dice.next());
-        self.call(what, async move {
-            let dice = Mutex::new(Dice::new(seed));
-            let chance = |bytes: &mut [u8]| dice.lock().unwrap().fill(bytes);
-            let outcome = road.enroll(request, &chance, now).await;
-            Done::Enrolled {
-                key,
-                hardware,
-                question,
-                outcome,
-            }
-        });
-    }
-
-    fn begin_verify(&mut self) {
-        if self.held.is_empty() {
-            return;
-        }
-        let (_, certificate) = self.dice.pick(&self.held).clone();
-        self.verify(&certificate);
-    }
-
-    fn verify(&mut self, certificate: &[u8]) {
-        let peer = peer(certificate);
-        let serial = peer.parsed.as_ref().unwrap().serial().to_vec();
-        let what = format!("verify {}", hex::encode(&serial));
-        self.used.insert(serial);
-        let (road, now) = (self.road(), self.now);
-        self.call(what, async move {
-            Done::Verified(road.member(&peer, &origin(), now).await.map(|_| ()))
-        });
-    }
-
-    fn begin_token_act(&mut self) {
-        let token = self.dice.pick(&self.tokens).clone();
-        let hardware = HardwareId::parse(&named(self.dice.below(HARDWARE))).unwrap();
-        let (name, act) = match self.dice.below(8) {
-            0 => ("token-revoked", TokenAct::Revoke),
-            1 => (
-                "token-rebound",
-                TokenAct::Rebind {
-                    hardware: Some(hardware),
-                },
-            ),
-            _ => ("token-rebound", TokenAct::Rebind { hardware: None }),
-        };
-        let (road, now) = (self.road(), self.now);
-        self.call(format!("{act:?} {}", token.id), async move {
-            road.ledger()
-                .token_act(&token.id, act, "sim", now)
-                .await
-                .unwrap();
-            Done::Acted(name)
-        });
-    }
-
-    fn begin_device_act(&mut self) {
-        let device = format!("{PRODUCT}-{}", short_name(self.dice.below(HARDWARE)));
-        let (name, act) = match self.dice.below(10) {
-            0..=5 => ("device-released", DeviceAct::Release),
-            6..=7 => (
-                "device-quarantined",
-                DeviceAct::Quarantine {
-                    reason: "sim".to_owned(),
-                },
-            ),
-            8 => {
-                let reason = RevocationReason::KeyCompromise;
-                (
-                    "device-revoked",
-                    DeviceAct::Revoke {
-                        reason,
-                        note: "sim".to_owned(),
-                    },
-                )
-            }
-            _ => (
-                "device-decommissioned",
-                DeviceAct::Decommission {
-                    reason: "sim".to_owned(),
-                },
-            ),
-        };
-        let (road, now) = (self.road(), self.now);
-        self.call(format!("{act:?} {device}"), async move {
-            let device = device.parse().unwrap();
-            road.ledger()
-                .device_act(&device, act, "sim", now)
-                .await
-                .unwrap();
-            Done::Acted(name)
-        });
     }
 
     fn call(&mut self, what: String, future: impl Future<Output = Done> + Send + 'static) {
@@ -592,103 +387,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The faults stop. Everybody comes to an end, and every token still serves whom it promised.
-    async fn settle_down(&mut self) -> Result<(), Findings> {
-        while !self.callers.is_empty() {
-            self.advance(0).await?;
-            self.judge()?;
-        }
-        self.restart();
-        for token in 0..self.tokens.len() {
-            self.token_serves(token).await?;
-        }
-        self.judge()
-    }
-
-    async fn token_serves(&mut self, token: usize) -> Result<(), Findings> {
-        let records = Records::read_from(&self.judge);
-        let row = records
-            .tokens
-            .iter()
-            .find(|row| row.id == self.tokens[token].id)
-            .unwrap();
-        let (Some(key), Some(device), "leased" | "spent") =
-            (row.lease_key, row.lease_device, row.state.as_str())
-        else {
-            return Ok(());
-        };
-        let device = records.device(device).clone();
-        let of_holder = records.certificates.iter().rfind(|one| {
-            one.state != "void"
-                && one.request_key == key
-                && one.generation[1..] == row.hash
-                && one.generation[0] == 1
-        });
-        let key = self
-            .ground
-            .keys
-            .iter()
-            .position(|one| one.fingerprint() == key)
-            .unwrap();
-        let hardware = (0..HARDWARE)
-            .find(|&one| named(one) == device.hardware)
-            .unwrap();
-        let told_before = self.outside.told.len();
-        let refusals_before = self.report.refusals.clone();
-        self.enroll(key, hardware, token);
-        while !self.callers.is_empty() {
-            self.advance(0).await?;
-        }
-        let answer = self
-            .outside
-            .told
-            .get(told_before)
-            .map(|told| told.certificate.clone());
-        let holds = match (of_holder, &answer) {
-            // A good certificate on record is the answer.
-            (Some(one), Some(told)) if one.is_settled() && one.is_live() => {
-                one.der.as_ref() == Some(told)
-            }
-            (Some(one), None) if one.is_settled() && one.is_live() => device.state != "active",
-            // One that ended is named as such, or the device is.
-            (Some(one), answer) if one.is_settled() => answer.is_none(),
-            // Nothing is settled: it gets a certificate now, unless its device is out.
-            (_, Some(_)) => true,
-            (_, None) => {
-                let out = matches!(
-                    device.state.as_str(),
-                    "quarantined" | "revoked" | "decommissioned"
-                );
-                let newly: Vec<_> = self
-                    .report
-                    .refusals
-                    .iter()
-                    .filter(|(code, count)| refusals_before.get(*code) != Some(*count))
-                    .map(|(code, _)| code.as_str())
-                    .collect();
-                out || newly == ["device-exists"]
-            }
-        };
-        if !holds {
-            return Err(vec![format!(
-                "burnt: token {token} ({}) does not serve its holder, device {} ({}), on record \
-                 {:?}, told {}",
-                row.state,
-                device.name,
-                device.state,
-                of_holder.map(|one| one.state.clone()),
-                answer.is_some()
-            )]);
-        }
-        if let Some(certificate) = answer {
-            self.verify(&certificate);
-            while !self.callers.is_empty() {
-                self.advance(0).await?;
-            }
-        }
-        self.judge()
-    }
-
     fn note(&mut self, line: String) {
         self.report.trace.push(line);
     }
@@ -732,46 +430,6 @@ fn peer(certificate: &[u8]) -> PeerCertificate {
     PeerCertificate {
         der: certificate.to_vec(),
         parsed: Certificate::parse(certificate).ok(),
-    }
-}
-
-impl Report {
-    pub(super) fn add(&mut self, other: Self) {
-        self.steps += other.steps;
-        self.crashes += other.crashes;
-        self.gone += other.gone;
-        self.settled_twice += other.settled_twice;
-        for (code, count) in other.refusals {
-            *self.refusals.entry(code).or_default() += count;
-        }
-        for (act, count) in other.acts {
-            *self.acts.entry(act).or_default() += count;
-        }
-    }
-}
-
-impl Violation {
-    pub(super) fn first(&self) -> &str {
-        self.findings.first().map_or("", String::as_str)
-    }
-}
-
-/// What is wrong, and how it came to that.
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "IMPRINT_SEED={}", self.seed)?;
-        self.trace
-            .iter()
-            .try_for_each(|line| writeln!(f, "    {line}"))?;
-        self.findings
-            .iter()
-            .try_for_each(|finding| writeln!(f, "{finding}"))
-    }
-}
-
-impl fmt::Debug for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }
 
