@@ -170,59 +170,83 @@ const RENEWAL_SECONDS: u32 = 3_600;
 const MOST_WINDOWS: usize = 65_536;
 
 /// Samples of refusals between two rounds of housekeeping: counted, never a row each.
+///
+/// Each is a row of the journal, which is kept for ever. So the first few of a kind in a minute are
+/// told at once, for whoever is looking, and the rest at its end in one.
 #[derive(Debug, Default)]
 pub(crate) struct Samples {
-    kept: HashMap<(String, String), RefusalSample>,
+    since: UnixTime,
+    kept: HashMap<(String, String), Kept>,
     by_address: HashMap<String, u32>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    /// The last one; its `count` is of those that have not been told.
+    sample: RefusalSample,
+    /// Rows told in this minute.
+    told: u32,
 }
 
 impl Samples {
     pub(crate) fn add(&mut self, sample: RefusalSample) {
         let key = (sample.subject.clone(), sample.code.clone());
-        if let Some(kept) = self.kept.get_mut(&key) {
-            let count = kept.count.saturating_add(1);
-            *kept = RefusalSample { count, ..sample };
-            return;
+        if !self.kept.contains_key(&key) {
+            // Beyond its share, the address stands for all its subjects, and a flood for all
+            // addresses.
+            let instead = if self.kept.len() >= MOST_SAMPLES {
+                Some(EVERYBODY.to_owned())
+            } else {
+                let address = network(&sample.address).into_owned();
+                let from_here = self.by_address.entry(address.clone()).or_default();
+                *from_here = from_here.saturating_add(1);
+                (*from_here > SUBJECTS_BY_ADDRESS).then_some(address)
+            };
+            if let Some(subject) = instead {
+                let key = (subject.clone(), key.1);
+                return self.count(key, RefusalSample { subject, ..sample });
+            }
         }
-        let from_here = network(&sample.address).into_owned();
-        let from_here = self.by_address.entry(from_here).or_default();
-        if *from_here < SUBJECTS_BY_ADDRESS && self.kept.len() < MOST_SAMPLES {
-            *from_here += 1;
-            self.kept.insert(key, sample);
-            return;
-        }
-        // Beyond that, the address stands for all its subjects, and a flood for all addresses.
-        let subject = if self.kept.len() < MOST_SAMPLES {
-            network(&sample.address).into_owned()
-        } else {
-            EVERYBODY.to_owned()
-        };
-        let count = self
-            .kept
-            .get(&(subject.clone(), sample.code.clone()))
-            .map_or(1, |kept| kept.count.saturating_add(1));
-        let key = (subject.clone(), sample.code.clone());
-        self.kept.insert(
-            key,
-            RefusalSample {
-                subject,
-                count,
-                ..sample
-            },
-        );
+        self.count(key, sample);
     }
 
-    pub(crate) fn drain(&mut self) -> Vec<RefusalSample> {
-        self.by_address.clear();
-        let mut samples: Vec<_> = self.kept.drain().map(|(_, sample)| sample).collect();
+    fn count(&mut self, key: (String, String), sample: RefusalSample) {
+        let before = self.kept.remove(&key);
+        let (count, told) = before.map_or((0, 0), |kept| (kept.sample.count, kept.told));
+        let sample = RefusalSample {
+            count: count.saturating_add(1),
+            ..sample
+        };
+        self.kept.insert(key, Kept { sample, told });
+    }
+
+    /// What is to be written down now.
+    pub(crate) fn drain(&mut self, now: UnixTime) -> Vec<RefusalSample> {
+        let is_over = !(0..i64::from(WINDOW_SECONDS)).contains(&now.since(self.since));
+        let mut samples = Vec::new();
+        for kept in self.kept.values_mut() {
+            if kept.sample.count > 0 && (is_over || kept.told < TOLD_AT_ONCE) {
+                samples.push(kept.sample.clone());
+                kept.sample.count = 0;
+                kept.told += 1;
+            }
+        }
+        if is_over {
+            *self = Self {
+                since: now,
+                ..Self::default()
+            };
+        }
         samples.sort_by(|a, b| (&a.subject, &a.code).cmp(&(&b.subject, &b.code)));
         samples
     }
 }
 
-/// What each address may fill of one round.
+/// Of one kind in a minute, told one by one.
+const TOLD_AT_ONCE: u32 = 4;
+/// What each address may fill of one minute.
 const SUBJECTS_BY_ADDRESS: u32 = 64;
-/// One round's rows, at most (and one more for each code, for everybody else).
+/// One minute's subjects, at most (and one more for each code, for everybody else).
 const MOST_SAMPLES: usize = 1_024;
 const EVERYBODY: &str = "(many)";
 
@@ -332,12 +356,41 @@ mod tests {
                 count: 1,
             });
         }
-        let drained = samples.drain();
+        let drained = samples.drain(NOW);
         assert!(drained.len() <= MOST_SAMPLES + 1, "{}", drained.len());
         assert_eq!(
             drained.iter().map(|sample| sample.count).sum::<u32>(),
             50_000
         );
-        assert!(samples.drain().is_empty());
+        assert!(samples.drain(NOW).is_empty());
+    }
+
+    #[test]
+    fn who_asks_all_day_has_a_few_rows_a_minute_and_none_is_lost() {
+        let mut samples = Samples::default();
+        let (mut rows, mut counted) = (0, 0);
+        for second in 0..600 {
+            samples.add(RefusalSample {
+                subject: "10.0.0.1".into(),
+                at: NOW.plus(second),
+                code: "credential-missing".into(),
+                step: Step::Enroll,
+                detail: String::new(),
+                address: "10.0.0.1".into(),
+                credential: String::new(),
+                count: 1,
+            });
+            let drained = samples.drain(NOW.plus(second));
+            assert!(second > 2 || drained.len() == 1, "the first ones at once");
+            rows += drained.len();
+            counted += drained.iter().map(|sample| sample.count).sum::<u32>();
+        }
+        counted += samples
+            .drain(NOW.plus(-9))
+            .iter()
+            .map(|one| one.count)
+            .sum::<u32>();
+        assert_eq!(counted, 600, "also when the clock goes back");
+        assert!(rows <= 55, "{rows}");
     }
 }

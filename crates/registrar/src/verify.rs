@@ -218,7 +218,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
     /// What waits to be done in the background: samples of refusals, the journal's chain, server-made
     /// keys past their hour. Call it every second or so; each call is bounded.
     pub async fn housekeep(&self, now: UnixTime) -> Result<(), LedgerError> {
-        let samples = self.lock_samples().drain();
+        let samples = self.lock_samples().drain(now);
         if !samples.is_empty() {
             self.ledger().refusal_add(samples, now).await?;
         }
