@@ -13,7 +13,7 @@
 //! machine serves blocking firmware, async firmware, Linux and the power-cut simulation. A power
 //! cut at any instant repeats at most one action, with the same key.
 //!
-//! No allocation, no `unsafe`, and without feature `std` no `std`, which only adds the [`file`]
+//! No allocation, no `unsafe`, and without feature `std` no `std`, which only adds the [`mod@file`]
 //! journal. Machine and journal together take 13 KiB of flash on a Cortex-M4, 14 KiB on a Cortex-M0
 //! and 16 KiB on RISC-V (`tests/no_std/run`), no static data, and two halves of 236 to 320 octets.
 //!

@@ -1,8 +1,8 @@
 //! The [`Ledger`] on SQLite: the embedded default, good for a factory or a fleet of a million.
 //!
 //! One thread owns the connection that writes. What arrives while it flushes goes into its next
-//! transaction, so that under load one flush to disk serves many ([`writer`]). Reads run inline on a
-//! few read-only connections and see every acknowledged write ([`reader`]).
+//! transaction, so that under load one flush to disk serves many (`writer`). Reads run inline on a
+//! few read-only connections and see every acknowledged write (`reader`).
 //!
 //! An answer means durable: WAL with `synchronous=FULL`, read back when the ledger is opened. A flush
 //! that fails ends the ledger: the kernel may have dropped the pages that it could not write, so a

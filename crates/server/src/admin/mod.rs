@@ -4,7 +4,7 @@
 //! listener; on a stopped directory it builds this same router and calls it in its own process.
 //! So an act means the same in both, and there is one writer, never two.
 //!
-//! The OpenAPI document at `/api/openapi.json` is made from the routes themselves: [`on`] registers
+//! The OpenAPI document at `/api/openapi.json` is made from the routes themselves: `on` registers
 //! a handler under the path and method that its documentation names, so the two can't drift apart.
 
 mod allowlist;
