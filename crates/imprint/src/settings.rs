@@ -182,7 +182,9 @@ fn check_url(url: &str) -> Result<(), String> {
         return Err("use at most 200 characters, such as http://pki.example:8080".to_owned());
     }
     if !is_http_url(url) {
-        return Err("use a full host name or an address, such as http://pki.example:8080".to_owned());
+        return Err(
+            "use a full host name or an address, such as http://pki.example:8080".to_owned(),
+        );
     }
     Ok(())
 }

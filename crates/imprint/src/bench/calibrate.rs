@@ -112,11 +112,19 @@ impl Key {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)?;
         let pkcs8 = pair.to_pkcs8v1()?.as_ref().to_vec();
         let public = PublicKey::parse(pair.public_key().as_der()?.as_ref())?;
-        Ok(Self { pair, pkcs8, public })
+        Ok(Self {
+            pair,
+            pkcs8,
+            public,
+        })
     }
 
     fn sign(&self, message: &[u8]) -> anyhow::Result<Vec<u8>> {
-        Ok(self.pair.sign(&SystemRandom::new(), message)?.as_ref().to_vec())
+        Ok(self
+            .pair
+            .sign(&SystemRandom::new(), message)?
+            .as_ref()
+            .to_vec())
     }
 }
 
@@ -125,37 +133,50 @@ impl Maker {
         let (issuing, server, device) = (Key::new()?, Key::new()?, Key::new()?);
         let name = dn::common_name_der("Bench Issuing CA", None);
         let now = world::now();
-        let issuing_der = issuing.certify(&Authority {
-            serial: [1; 20],
-            issuer_der: &name,
-            authority_key_id: ID,
-            subject_der: &name,
-            public_key: &issuing.public,
-            subject_key_id: ID,
-            not_before: now.plus(-3_600),
-            not_after: now.plus(86_400),
-            path_len: Some(0),
-            crl_url: None,
-            issuer_url: None,
-            signature_algorithm: ALGORITHM,
-        }.to_be_signed())?;
-        let server_der = issuing.certify(&Server {
-            serial: [2; 20],
-            issuer_der: &name,
-            authority_key_id: ID,
-            subject_common_name: "localhost",
-            public_key: &server.public,
-            subject_key_id: ID,
-            not_before: now.plus(-3_600),
-            not_after: now.plus(86_400),
-            dns_names: &["localhost".to_owned()],
-            ip_addresses: &[],
-            crl_url: None,
-            issuer_url: None,
-            signature_algorithm: ALGORITHM,
-        }.to_be_signed())?;
+        let issuing_der = issuing.certify(
+            &Authority {
+                serial: [1; 20],
+                issuer_der: &name,
+                authority_key_id: ID,
+                subject_der: &name,
+                public_key: &issuing.public,
+                subject_key_id: ID,
+                not_before: now.plus(-3_600),
+                not_after: now.plus(86_400),
+                path_len: Some(0),
+                crl_url: None,
+                issuer_url: None,
+                signature_algorithm: ALGORITHM,
+            }
+            .to_be_signed(),
+        )?;
+        let server_der = issuing.certify(
+            &Server {
+                serial: [2; 20],
+                issuer_der: &name,
+                authority_key_id: ID,
+                subject_common_name: "localhost",
+                public_key: &server.public,
+                subject_key_id: ID,
+                not_before: now.plus(-3_600),
+                not_after: now.plus(86_400),
+                dns_names: &["localhost".to_owned()],
+                ip_addresses: &[],
+                crl_url: None,
+                issuer_url: None,
+                signature_algorithm: ALGORITHM,
+            }
+            .to_be_signed(),
+        )?;
         let device_der = issuing.certify(&leaf(&name, &device.public, now))?;
-        Ok(Self { issuing, issuing_der, server, server_der, device, device_der })
+        Ok(Self {
+            issuing,
+            issuing_der,
+            server,
+            server_der,
+            device,
+            device_der,
+        })
     }
 
     fn verify(&self) -> anyhow::Result<f64> {
@@ -177,7 +198,11 @@ impl Maker {
     fn issue(&self) -> anyhow::Result<f64> {
         let name = dn::common_name_der("Bench Issuing CA", None);
         let now = world::now();
-        cost(ROUNDS, || self.issuing.certify(&leaf(&name, &self.device.public, now)).map(drop))
+        cost(ROUNDS, || {
+            self.issuing
+                .certify(&leaf(&name, &self.device.public, now))
+                .map(drop)
+        })
     }
 
     /// The server's part of a full handshake: X25519, AES-128-GCM, no tickets; with a client
@@ -203,7 +228,8 @@ impl Maker {
             server.with_no_client_auth()
         };
         // As the real one sends it: its own certificate and its issuer's.
-        let chain = [&self.server_der, &self.issuing_der].map(|der| CertificateDer::from(der.clone()));
+        let chain =
+            [&self.server_der, &self.issuing_der].map(|der| CertificateDer::from(der.clone()));
         let key = PrivatePkcs8KeyDer::from(self.server.pkcs8.clone());
         let mut server = server.with_single_cert(chain.to_vec(), key.into())?;
         server.send_tls13_tickets = 0;
@@ -224,13 +250,20 @@ impl Maker {
             spent.push(shake(&server, &client)?);
         }
         spent.sort_by(f64::total_cmp);
-        spent.get(ROUNDS / 2).copied().context("no handshake was measured")
+        spent
+            .get(ROUNDS / 2)
+            .copied()
+            .context("no handshake was measured")
     }
 }
 
 impl Key {
     fn certify(&self, to_be_signed: &[u8]) -> anyhow::Result<Vec<u8>> {
-        Ok(certificate::assemble(to_be_signed, ALGORITHM, &self.sign(to_be_signed)?))
+        Ok(certificate::assemble(
+            to_be_signed,
+            ALGORITHM,
+            &self.sign(to_be_signed)?,
+        ))
     }
 }
 
@@ -307,7 +340,9 @@ fn tcp() -> anyhow::Result<f64> {
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let server = std::thread::spawn(move || -> anyhow::Result<f64> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let before = thread_cpu_us()?;
         runtime.block_on(async {
             let listener = TcpListener::from_std(listener)?;
@@ -323,7 +358,9 @@ fn tcp() -> anyhow::Result<f64> {
         })?;
         Ok((thread_cpu_us()? - before) / f64::from(CONNECTIONS))
     });
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let mut running = tokio::task::JoinSet::new();
         for _ in 0..CONNECTIONS {
@@ -339,15 +376,19 @@ fn tcp() -> anyhow::Result<f64> {
         }
         anyhow::Ok(())
     })?;
-    server.join().map_err(|_| anyhow::anyhow!("the echo server failed"))?
+    server
+        .join()
+        .map_err(|_| anyhow::anyhow!("the echo server failed"))?
 }
 
 async fn answer(mut tcp: TcpStream) -> std::io::Result<()> {
     let mut buffer = vec![0; 4_096];
     tcp.set_nodelay(true)?;
     for (incoming, outgoing) in MESSAGES {
-        tcp.read_exact(buffer.get_mut(..incoming).unwrap_or_default()).await?;
-        tcp.write_all(buffer.get(..outgoing).unwrap_or_default()).await?;
+        tcp.read_exact(buffer.get_mut(..incoming).unwrap_or_default())
+            .await?;
+        tcp.write_all(buffer.get(..outgoing).unwrap_or_default())
+            .await?;
     }
     tcp.shutdown().await
 }
@@ -357,8 +398,10 @@ async fn ask(address: std::net::SocketAddr) -> std::io::Result<()> {
     let mut buffer = vec![0; 4_096];
     tcp.set_nodelay(true)?;
     for (outgoing, incoming) in MESSAGES {
-        tcp.write_all(buffer.get(..outgoing).unwrap_or_default()).await?;
-        tcp.read_exact(buffer.get_mut(..incoming).unwrap_or_default()).await?;
+        tcp.write_all(buffer.get(..outgoing).unwrap_or_default())
+            .await?;
+        tcp.read_exact(buffer.get_mut(..incoming).unwrap_or_default())
+            .await?;
     }
     // Until the server has hung up.
     tcp.read(&mut buffer).await.map(drop)
@@ -384,8 +427,8 @@ fn row(place: &Path) -> anyhow::Result<f64> {
     for _ in 0..GROUPS {
         let transaction = database.transaction()?;
         {
-            let mut insert = transaction
-                .prepare_cached("INSERT INTO row VALUES (?1, ?2, ?3, ?4, 1, ?5, ?5)")?;
+            let mut insert =
+                transaction.prepare_cached("INSERT INTO row VALUES (?1, ?2, ?3, ?4, 1, ?5, ?5)")?;
             for _ in 0..GROUP {
                 number += 1;
                 let mut serial = [0_u8; 20];
@@ -419,7 +462,10 @@ fn cost(rounds: usize, mut act: impl FnMut() -> anyhow::Result<()>) -> anyhow::R
 fn thread_cpu_us() -> anyhow::Result<f64> {
     let text = fs::read_to_string("/proc/thread-self/schedstat")?;
     let first = text.split(' ').next().unwrap_or_default();
-    Ok(first.parse::<f64>().context("/proc/thread-self/schedstat can't be read")? / 1e3)
+    Ok(first
+        .parse::<f64>()
+        .context("/proc/thread-self/schedstat can't be read")?
+        / 1e3)
 }
 
 const ALGORITHM: SignatureAlgorithm = SignatureAlgorithm::EcdsaSha256;

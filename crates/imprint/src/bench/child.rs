@@ -64,14 +64,27 @@ impl Child {
 
     /// Ends it in order, and reads what it said of its groups.
     pub(crate) fn stop(mut self) -> anyhow::Result<Groups> {
-        let ended = Command::new("kill").arg(self.process.id().to_string()).status();
+        let ended = Command::new("kill")
+            .arg(self.process.id().to_string())
+            .status();
         ended.context("the server can't be told to end")?;
         self.process.wait()?;
-        let lines = self.log.take().and_then(|log| log.join().ok()).unwrap_or_default();
+        let lines = self
+            .log
+            .take()
+            .and_then(|log| log.join().ok())
+            .unwrap_or_default();
         let mean = lines
             .iter()
             .rev()
-            .find_map(|line| line.split_once("group_mean=")?.1.split(' ').next()?.parse().ok())
+            .find_map(|line| {
+                line.split_once("group_mean=")?
+                    .1
+                    .split(' ')
+                    .next()?
+                    .parse()
+                    .ok()
+            })
             .unwrap_or(f64::NAN);
         Ok(Groups { mean })
     }
@@ -95,7 +108,10 @@ fn last_lines(mut stderr: ChildStderr) -> Vec<String> {
             tail.drain(..tail.len() - 64 * 1024);
         }
     }
-    String::from_utf8_lossy(&tail).lines().map(ToOwned::to_owned).collect()
+    String::from_utf8_lossy(&tail)
+        .lines()
+        .map(ToOwned::to_owned)
+        .collect()
 }
 
 /// USER_HZ, which Linux has fixed at 100 for every program.

@@ -35,14 +35,16 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    #[expect(clippy::expect_used, reason = "a machine that can't make keys can't be measured")]
+    #[expect(
+        clippy::expect_used,
+        reason = "a machine that can't make keys can't be measured"
+    )]
     pub(crate) fn new(at: usize, token: String) -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).expect("a key");
         let pkcs8 = pair.to_pkcs8v1().expect("its encoding").as_ref().to_vec();
         let spki = pair.public_key().as_der().expect("its public half");
         let hardware = format!("sn-{at:08}");
-        let info =
-            csr::request_info_der(&format!("{PRODUCT}-{hardware}"), spki.as_ref(), None);
+        let info = csr::request_info_der(&format!("{PRODUCT}-{hardware}"), spki.as_ref(), None);
         let signature = pair.sign(&SystemRandom::new(), &info).expect("a signature");
         let der = csr::assemble(&info, SignatureAlgorithm::EcdsaSha256, signature.as_ref());
         Self {
@@ -75,7 +77,11 @@ impl Load {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(root.der().to_vec()))?;
         let anonymous = Arc::new(quiet(builder(&roots)?.with_no_client_auth()));
-        Ok(Self { address, roots, anonymous })
+        Ok(Self {
+            address,
+            roots,
+            anonymous,
+        })
     }
 
     /// First certificates by token. Each device comes back with its own.
@@ -94,7 +100,10 @@ impl Load {
             let config = Arc::clone(&load.anonymous);
             let body = load.ask(config, &head, &device.request).await?;
             let certificate = issued(&body)?;
-            Ok(Device { certificate, ..device })
+            Ok(Device {
+                certificate,
+                ..device
+            })
         })
         .await
     }
@@ -128,7 +137,10 @@ impl Load {
             );
             let body = load.ask(config, &head, &device.request).await?;
             let certificate = issued(&body)?;
-            Ok(Device { certificate, ..device })
+            Ok(Device {
+                certificate,
+                ..device
+            })
         })
         .await
     }
@@ -208,7 +220,9 @@ impl Load {
 
 fn pkcs10(request: &[u8]) -> String {
     let length = request.len();
-    format!("Content-Type: application/pkcs10\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")
+    format!(
+        "Content-Type: application/pkcs10\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    )
 }
 
 /// The length of the body, once all of it is there.
@@ -217,15 +231,23 @@ fn whole(answer: &[u8]) -> Option<usize> {
     let head = std::str::from_utf8(answer.get(..end)?).ok()?;
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().ok())?
+        name.eq_ignore_ascii_case("content-length")
+            .then(|| value.trim().parse().ok())?
     })?;
     (answer.len() == end + length).then_some(length)
 }
 
 fn issued(body: &[u8]) -> anyhow::Result<Vec<u8>> {
-    let text: Vec<u8> = body.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let text: Vec<u8> = body
+        .iter()
+        .copied()
+        .filter(|byte| !byte.is_ascii_whitespace())
+        .collect();
     let certificates = certs_only::decode(&BASE64.decode(text)?)?;
-    certificates.into_iter().next().context("the answer holds no certificate")
+    certificates
+        .into_iter()
+        .next()
+        .context("the answer holds no certificate")
 }
 
 fn builder(

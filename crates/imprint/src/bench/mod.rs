@@ -43,8 +43,11 @@ pub(crate) async fn run(order: &Bench, json: bool) -> anyhow::Result<ExitCode> {
     let tokens = prepare(&directory, order.count + warm_up).await?;
 
     // 2. Keys and requests, made beforehand: their cost is the devices'.
-    let mut devices: Vec<_> =
-        tokens.into_iter().enumerate().map(|(at, token)| Device::new(at, token)).collect();
+    let mut devices: Vec<_> = tokens
+        .into_iter()
+        .enumerate()
+        .map(|(at, token)| Device::new(at, token))
+        .collect();
     let (child, address) = Child::start(&directory)?;
     let load = Arc::new(Load::new(&directory, address)?);
 
@@ -76,8 +79,19 @@ pub(crate) async fn run(order: &Bench, json: bool) -> anyhow::Result<ExitCode> {
 
     latencies.sort();
     let report = Report::new(order, &latencies, wall, cpu, groups, &before.mean(&after));
-    println!("{}", if json { report.json() } else { report.to_string() });
-    Ok(if report.is_void() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    println!(
+        "{}",
+        if json {
+            report.json()
+        } else {
+            report.to_string()
+        }
+    );
+    Ok(if report.is_void() {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 async fn calibrate(place: &std::path::Path, order: &BenchEnroll) -> anyhow::Result<Calibration> {
@@ -89,26 +103,53 @@ async fn calibrate(place: &std::path::Path, order: &BenchEnroll) -> anyhow::Resu
 async fn prepare(directory: &Directory, count: u32) -> anyhow::Result<Vec<String>> {
     use clap::Parser as _;
     let any = "127.0.0.1:0";
-    let words = ["imprint", "init", "--name", "Bench", "--for-tests", "--host", "localhost"];
-    let words = words.into_iter().chain(["--https", any, "--http", any, "--admin", any]);
-    let Command::Init(init) = Cli::parse_from(words).command else { bail!("init is init") };
+    let words = [
+        "imprint",
+        "init",
+        "--name",
+        "Bench",
+        "--for-tests",
+        "--host",
+        "localhost",
+    ];
+    let words = words
+        .into_iter()
+        .chain(["--https", any, "--http", any, "--admin", any]);
+    let Command::Init(init) = Cli::parse_from(words).command else {
+        bail!("init is init")
+    };
     crate::init::run(directory.root(), init, true).await?;
-    let Some(lock) = directory.try_lock("bench")? else { bail!("the directory is held") };
+    let Some(lock) = directory.try_lock("bench")? else {
+        bail!("the directory is held")
+    };
     let opened = open(directory, lock)?;
     let now = world::now();
     let ledger = opened.registrar.ledger();
-    ledger.product_apply(vec![Product::named(PRODUCT)], "bench", now).await?;
-    let order =
-        TokenOrder { product: PRODUCT.to_owned(), count, ..TokenOrder::default() };
-    let minted = opened.registrar.token_new(order, "bench", &world::chance, now).await?;
+    ledger
+        .product_apply(vec![Product::named(PRODUCT)], "bench", now)
+        .await?;
+    let order = TokenOrder {
+        product: PRODUCT.to_owned(),
+        count,
+        ..TokenOrder::default()
+    };
+    let minted = opened
+        .registrar
+        .token_new(order, "bench", &world::chance, now)
+        .await?;
     ledger.close()?;
-    Ok(minted.into_iter().map(|token| token.text.to_string()).collect())
+    Ok(minted
+        .into_iter()
+        .map(|token| token.text.to_string())
+        .collect())
 }
 
 /// Memory that looks like a disk makes every figure a lie.
 fn refuse_memory(order: &BenchEnroll) -> anyhow::Result<()> {
     let at: PathBuf = order.at.clone().unwrap_or_else(std::env::temp_dir);
-    let at = at.canonicalize().with_context(|| format!("{} is not there", at.display()))?;
+    let at = at
+        .canonicalize()
+        .with_context(|| format!("{} is not there", at.display()))?;
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
     let deepest = mounts
         .lines()
@@ -119,7 +160,10 @@ fn refuse_memory(order: &BenchEnroll) -> anyhow::Result<()> {
         .filter(|(point, _)| at.starts_with(point))
         .max_by_key(|(point, _)| point.len());
     if let Some((point, kind @ ("tmpfs" | "ramfs"))) = deepest {
-        bail!("{} is memory ({kind} at {point}): name a disk with --at", at.display());
+        bail!(
+            "{} is memory ({kind} at {point}): name a disk with --at",
+            at.display()
+        );
     }
     Ok(())
 }

@@ -54,7 +54,10 @@ impl Report {
         groups: Groups,
         floor: &Calibration,
     ) -> Self {
-        #[expect(clippy::cast_precision_loss, reason = "counts of enrollments are far below 2^52")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "counts of enrollments are far below 2^52"
+        )]
         let count = latencies.len() as f64;
         let cpu = cpu_seconds * 1e6 / count;
         let v = floor.verify;
@@ -65,7 +68,11 @@ impl Report {
             off("C/V", c1 / v, c_want),
         ];
         Self {
-            kind: if order.mtls { "renewal over mutual TLS" } else { "first enrollment by token" },
+            kind: if order.mtls {
+                "renewal over mutual TLS"
+            } else {
+                "first enrollment by token"
+            },
             enrollments: latencies.len(),
             in_flight: order.in_flight,
             server_cpu_us: cpu,
@@ -89,7 +96,10 @@ impl Report {
                 tcp: floor.tcp,
                 row: floor.row,
             },
-            load_average: std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().into(),
+            load_average: std::fs::read_to_string("/proc/loadavg")
+                .unwrap_or_default()
+                .trim()
+                .into(),
             void: void.into_iter().flatten().collect(),
         }
     }
@@ -106,8 +116,17 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { kind, enrollments, in_flight, parts_us: parts, .. } = self;
-        writeln!(f, "{enrollments} times {kind}, {in_flight} in flight, each on its own connection\n")?;
+        let Self {
+            kind,
+            enrollments,
+            in_flight,
+            parts_us: parts,
+            ..
+        } = self;
+        writeln!(
+            f,
+            "{enrollments} times {kind}, {in_flight} in flight, each on its own connection\n"
+        )?;
         writeln!(
             f,
             "server CPU   {:7.1} us each = {:.2} V  ({:.0} a second and core)",
@@ -118,10 +137,26 @@ impl fmt::Display for Report {
             "seen         {:7.0} a second, p50 {:.1} ms, p99 {:.1} ms, groups of {:.1} operations",
             self.rate_per_second, self.p50_ms, self.p99_ms, self.group_mean
         )?;
-        writeln!(f, "V            {:7.1} us, one P-256 verification, in this run", self.v_us)?;
-        writeln!(f, "P            {:7.2} V, the cryptography alone       ratio {:.2}", self.p_v, self.of_p)?;
-        writeln!(f, "C1           {:7.2} V, floor with one durable row   ratio {:.2}", self.c1_v, self.of_c1)?;
-        writeln!(f, "C2           {:7.2} V, floor with two               ratio {:.2}", self.c2_v, self.of_c2)?;
+        writeln!(
+            f,
+            "V            {:7.1} us, one P-256 verification, in this run",
+            self.v_us
+        )?;
+        writeln!(
+            f,
+            "P            {:7.2} V, the cryptography alone       ratio {:.2}",
+            self.p_v, self.of_p
+        )?;
+        writeln!(
+            f,
+            "C1           {:7.2} V, floor with one durable row   ratio {:.2}",
+            self.c1_v, self.of_c1
+        )?;
+        writeln!(
+            f,
+            "C2           {:7.2} V, floor with two               ratio {:.2}",
+            self.c2_v, self.of_c2
+        )?;
         writeln!(
             f,
             "C1 is        handshake {:.1} + request {:.1} + issue {:.1} + tcp {:.1} + row {:.1} us",
@@ -144,5 +179,7 @@ fn off(name: &str, is: f64, want: f64) -> Option<String> {
 
 fn percentile(sorted: &[Duration], percent: usize) -> f64 {
     let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
-    sorted.get(at).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)
+    sorted
+        .get(at)
+        .map_or(f64::NAN, |latency| latency.as_secs_f64() * 1e3)
 }

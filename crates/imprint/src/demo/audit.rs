@@ -49,10 +49,16 @@ pub(crate) async fn audit(road: &Road, ended: &[Ended], stage: &Stage) -> anyhow
         let expected_in = !matches!(one.device.luck, Luck::Stranger | Luck::ReusedToken);
         must(
             one.quarantine.is_none() == expected_in,
-            format!("{hardware}: in the fleet: {}, expected the opposite", !expected_in),
+            format!(
+                "{hardware}: in the fleet: {}, expected the opposite",
+                !expected_in
+            ),
         );
         if !expected_in {
-            must(on_record.is_none(), format!("{hardware}: was refused and is on record"));
+            must(
+                on_record.is_none(),
+                format!("{hardware}: was refused and is on record"),
+            );
             refused.push((hardware, one.refusal.clone()));
             continue;
         }
@@ -63,21 +69,29 @@ pub(crate) async fn audit(road: &Road, ended: &[Ended], stage: &Stage) -> anyhow
         let device = &file.device;
         must(
             device.state == DeviceState::Active && device.step == Step::Provisioned,
-            format!("{}: on record as {} at {}", device.id, device.state, device.step),
+            format!(
+                "{}: on record as {} at {}",
+                device.id, device.state, device.step
+            ),
         );
         // One identity: one certificate was ever written down, also for those that asked twice.
         must(
             file.certificates.len() == 1,
             format!("{}: {} certificates", device.id, file.certificates.len()),
         );
-        let held = Status::read(&one.state)?.certificate.map(|own| own.serial.to_lowercase());
+        let held = Status::read(&one.state)?
+            .certificate
+            .map(|own| own.serial.to_lowercase());
         for certificate in &file.certificates {
             let serial = certificate.serial.to_string();
             must(
                 held.as_deref() == Some(serial.as_str()),
                 format!("{}: holds {held:?}, on record is {serial}", device.id),
             );
-            must(serials.insert(serial), format!("{}: a serial number twice", device.id));
+            must(
+                serials.insert(serial),
+                format!("{}: a serial number twice", device.id),
+            );
         }
         let token = ledger.token_get(&one.device.token_id).await?;
         must(
@@ -111,9 +125,23 @@ pub(crate) async fn audit(road: &Road, ended: &[Ended], stage: &Stage) -> anyhow
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { provisioned, resumed, refused, first, last, trips, broken } = self;
-        writeln!(f, "PROVISIONED  {provisioned} devices, one identity each, every token spent")?;
-        writeln!(f, "             {resumed} of them lost a reply or their power, and asked again")?;
+        let Self {
+            provisioned,
+            resumed,
+            refused,
+            first,
+            last,
+            trips,
+            broken,
+        } = self;
+        writeln!(
+            f,
+            "PROVISIONED  {provisioned} devices, one identity each, every token spent"
+        )?;
+        writeln!(
+            f,
+            "             {resumed} of them lost a reply or their power, and asked again"
+        )?;
         writeln!(
             f,
             "             first after {:.2} s, last after {:.2} s, {trips} round trips at most",

@@ -101,19 +101,28 @@ pub(crate) async fn live(
             struck: Arc::clone(&struck),
             stage: Arc::clone(&stage),
         };
-        let (agent, quarantine) =
-            match Agent::open(settings, surroundings, Box::new(actor))?.join(Event::PowerOn).await? {
-                End::Member(agent) => {
-                    stage.provisioned();
-                    (agent, None)
-                }
-                End::Quarantined(reason, agent) => (agent, Some(reason)),
-                End::PowerCut | End::Blank => {
-                    stage.say(&name, "--- power is gone; and back: it reads its journal ---");
-                    continue;
-                }
-            };
-        let refusal = agent.record().refusal.as_ref().map(|last| last.code.as_str().to_owned());
+        let (agent, quarantine) = match Agent::open(settings, surroundings, Box::new(actor))?
+            .join(Event::PowerOn)
+            .await?
+        {
+            End::Member(agent) => {
+                stage.provisioned();
+                (agent, None)
+            }
+            End::Quarantined(reason, agent) => (agent, Some(reason)),
+            End::PowerCut | End::Blank => {
+                stage.say(
+                    &name,
+                    "--- power is gone; and back: it reads its journal ---",
+                );
+                continue;
+            }
+        };
+        let refusal = agent
+            .record()
+            .refusal
+            .as_ref()
+            .map(|last| last.code.as_str().to_owned());
         let trips = agent.trips();
         if let Some(reason) = quarantine {
             let why = refusal.clone().unwrap_or_default();
@@ -154,11 +163,17 @@ impl Observer for Actor {
             _ => return,
         };
         let step = record.step();
-        self.stage.say(&self.name, &format!("{:17} {doing}", step.name()));
+        self.stage
+            .say(&self.name, &format!("{:17} {doing}", step.name()));
     }
 
     fn trouble(&mut self, record: &Record, refusal: &RefusalText) {
-        let line = format!("{:17} {}: {}", record.step().name(), refusal.code, refusal.text);
+        let line = format!(
+            "{:17} {}: {}",
+            record.step().name(),
+            refusal.code,
+            refusal.text
+        );
         self.stage.say(&self.name, &line);
     }
 
@@ -171,7 +186,11 @@ impl Observer for Actor {
             Luck::PowerCut => Strike::PowerCut,
             _ => return Strike::None,
         };
-        if self.struck.swap(true, Ordering::Relaxed) { Strike::None } else { strike }
+        if self.struck.swap(true, Ordering::Relaxed) {
+            Strike::None
+        } else {
+            strike
+        }
     }
 }
 

@@ -39,14 +39,26 @@ pub(crate) async fn run(order: &Demo) -> anyhow::Result<ExitCode> {
     let (opened, running) = serve(&directory).await?;
     let addresses = running.addresses();
     let https = addresses.https.context("the https listener is off")?;
-    stage.say("server", &format!("ready on https://{https}, product {PRODUCT}, allowlist on"));
+    stage.say(
+        "server",
+        &format!("ready on https://{https}, product {PRODUCT}, allowlist on"),
+    );
 
     // 2. Twenty devices that are lucky, four that are not.
     let cast = cast(&opened, order.devices).await?;
     let roots = Arc::new(Roots::read(&directory.root_certificate())?);
     let endpoint: Endpoint = format!("https://localhost:{}", https.port()).parse()?;
     let [lucky, unlucky, late] = cast;
-    let ended = play(&stage, place.path(), &endpoint, &roots, lucky, unlucky, late).await?;
+    let ended = play(
+        &stage,
+        place.path(),
+        &endpoint,
+        &roots,
+        lucky,
+        unlucky,
+        late,
+    )
+    .await?;
 
     // 3. What do the devices hold, and what is on record?
     opened.registrar.housekeep(world::now()).await?;
@@ -57,20 +69,45 @@ pub(crate) async fn run(order: &Demo) -> anyhow::Result<ExitCode> {
     }
     running.shutdown().await;
     opened.registrar.ledger().close()?;
-    Ok(if report.held() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.held() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 async fn serve(directory: &Directory) -> anyhow::Result<(Opened, Running)> {
     use clap::Parser as _;
     let any = "127.0.0.1:0";
-    let words = ["imprint", "init", "--name", "Demo", "--for-tests", "--host", "localhost"];
-    let words = words.into_iter().chain(["--https", any, "--http", any, "--admin", any]);
-    let Command::Init(init) = Cli::parse_from(words).command else { bail!("init is init") };
+    let words = [
+        "imprint",
+        "init",
+        "--name",
+        "Demo",
+        "--for-tests",
+        "--host",
+        "localhost",
+    ];
+    let words = words
+        .into_iter()
+        .chain(["--https", any, "--http", any, "--admin", any]);
+    let Command::Init(init) = Cli::parse_from(words).command else {
+        bail!("init is init")
+    };
     crate::init::run(directory.root(), init, true).await?;
-    let Some(lock) = directory.try_lock("demo")? else { bail!("the directory is held") };
+    let Some(lock) = directory.try_lock("demo")? else {
+        bail!("the directory is held")
+    };
     let opened = open(directory, lock)?;
-    let product = Product { allowlist: true, ..Product::named(PRODUCT) };
-    opened.registrar.ledger().product_apply(vec![product], "demo", world::now()).await?;
+    let product = Product {
+        allowlist: true,
+        ..Product::named(PRODUCT)
+    };
+    opened
+        .registrar
+        .ledger()
+        .product_apply(vec![product], "demo", world::now())
+        .await?;
     let config = Config {
         https: opened.settings.https.0,
         http: opened.settings.http.0,
@@ -100,23 +137,33 @@ async fn cast(opened: &Opened, devices: u32) -> anyhow::Result<[Vec<Device>; 3]>
         ..TokenOrder::default()
     };
     let now = world::now();
-    let mut tokens =
-        registrar.token_new(order, "demo", &world::chance, now).await?.into_iter().map(|minted| {
-            (minted.id.clone(), minted.text.to_string())
-        });
+    let mut tokens = registrar
+        .token_new(order, "demo", &world::chance, now)
+        .await?
+        .into_iter()
+        .map(|minted| (minted.id.clone(), minted.text.to_string()));
     let mut device = |number: u32, luck: Luck| -> anyhow::Result<Device> {
         let hardware = HardwareId::parse(&format!("custom:sn-{number:04}"))?;
         let (token_id, token) = tokens.next().context("there is a token for each")?;
-        Ok(Device { hardware, token_id, token, luck })
+        Ok(Device {
+            hardware,
+            token_id,
+            token,
+            luck,
+        })
     };
-    let lucky: Vec<_> =
-        (1..=devices).map(|number| device(number, Luck::Good)).collect::<Result<_, _>>()?;
+    let lucky: Vec<_> = (1..=devices)
+        .map(|number| device(number, Luck::Good))
+        .collect::<Result<_, _>>()?;
     let unlucky = vec![
         device(9_001, Luck::ReplyLost)?,
         device(9_002, Luck::PowerCut)?,
         device(9_003, Luck::Stranger)?,
     ];
-    let first = lucky.first().or(unlucky.first()).context("there is a device")?;
+    let first = lucky
+        .first()
+        .or(unlucky.first())
+        .context("there is a device")?;
     let late = vec![Device {
         hardware: HardwareId::parse("custom:sn-9004")?,
         token_id: first.token_id.clone(),
@@ -128,7 +175,10 @@ async fn cast(opened: &Opened, devices: u32) -> anyhow::Result<[Vec<Device>; 3]>
         .filter(|device| device.luck != Luck::Stranger)
         .map(|device| device.hardware.clone())
         .collect();
-    registrar.ledger().allow_add(PRODUCT, allowed, "demo", now).await?;
+    registrar
+        .ledger()
+        .allow_add(PRODUCT, allowed, "demo", now)
+        .await?;
     Ok([lucky, unlucky, late])
 }
 

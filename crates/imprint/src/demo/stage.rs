@@ -14,7 +14,10 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new(began: Instant) -> Self {
-        Self { began, provisioned: Mutex::new(Vec::new()) }
+        Self {
+            began,
+            provisioned: Mutex::new(Vec::new()),
+        }
     }
 
     pub(crate) fn say(&self, who: &str, what: &str) {
@@ -33,7 +36,11 @@ impl Stage {
 
     /// When the devices got in, in that order.
     pub(crate) fn times(&self) -> Vec<Duration> {
-        let mut times = self.provisioned.lock().map(|times| times.clone()).unwrap_or_default();
+        let mut times = self
+            .provisioned
+            .lock()
+            .map(|times| times.clone())
+            .unwrap_or_default();
         times.sort();
         times
     }
