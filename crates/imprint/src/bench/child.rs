@@ -114,5 +114,5 @@ fn last_lines(mut stderr: ChildStderr) -> Vec<String> {
         .collect()
 }
 
-/// USER_HZ, which Linux has fixed at 100 for every program.
+/// `USER_HZ`, which Linux has fixed at 100 for every program.
 const TICKS_A_SECOND: f64 = 100.0;

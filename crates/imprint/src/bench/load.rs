@@ -39,7 +39,7 @@ impl Device {
         clippy::expect_used,
         reason = "a machine that can't make keys can't be measured"
     )]
-    pub(crate) fn new(at: usize, token: String) -> Self {
+    pub(crate) fn new(at: usize, token: &str) -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).expect("a key");
         let pkcs8 = pair.to_pkcs8v1().expect("its encoding").as_ref().to_vec();
         let spki = pair.public_key().as_der().expect("its public half");

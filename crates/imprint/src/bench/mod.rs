@@ -46,7 +46,7 @@ pub(crate) async fn run(order: &Bench, json: bool) -> anyhow::Result<ExitCode> {
     let mut devices: Vec<_> = tokens
         .into_iter()
         .enumerate()
-        .map(|(at, token)| Device::new(at, token))
+        .map(|(at, token)| Device::new(at, &token))
         .collect();
     let (child, address) = Child::start(&directory)?;
     let load = Arc::new(Load::new(&directory, address)?);
