@@ -149,26 +149,12 @@ pub(crate) fn update(change: &Change<'_>, device: &mut Device) -> Result<(), Fau
     Ok(())
 }
 
-/// Gives a public key to a device. A key that another device owns is a conflict.
+/// Gives a public key to a device. The caller has seen, in this transaction, that no other device
+/// owns it.
 pub(crate) fn own_key(change: &Change<'_>, device: i64, key: &[u8; 32]) -> Result<(), Fault> {
-    let owner: Option<i64> = change
-        .db
-        .prepare_cached("SELECT device FROM device_key WHERE fingerprint = ?1")?
-        .query_row([key], |row| row.get(0))
-        .optional()?;
-    match owner {
-        Some(owner) if owner == device => Ok(()),
-        Some(_) => Err(Fault::Conflict(
-            "the key belongs to another device".to_owned(),
-        )),
-        None => {
-            change
-                .db
-                .prepare_cached("INSERT INTO device_key (fingerprint, device) VALUES (?1, ?2)")?
-                .execute((key, device))?;
-            Ok(())
-        }
-    }
+    let sql = "INSERT INTO device_key (fingerprint, device) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+    change.db.prepare_cached(sql)?.execute((key, device))?;
+    Ok(())
 }
 
 pub(crate) fn list(db: &Connection, filter: &DeviceFilter) -> Result<Vec<DeviceRecord>, Fault> {

@@ -230,11 +230,13 @@ fn assert_durable(db: &Connection, path: &Path, options: &Options) -> Result<(),
     Ok(())
 }
 
+/// A small cache: every write that is committed empties it, and emptying costs by its size. The
+/// system's page cache stands behind it.
 fn reader(path: &Path) -> Result<Connection, Fault> {
     let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | FLAGS)?;
     keep_plans(&db)?;
     db.busy_timeout(BUSY)?;
-    db.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cache_size = -16384;")?;
+    db.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cache_size = -2048;")?;
     Ok(db)
 }
 

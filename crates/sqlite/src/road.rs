@@ -2,8 +2,8 @@
 
 use imprint_identity::{DeviceId, HardwareId, IdentityStrength, Step};
 use imprint_registrar::ledger::{
-    CertificateState, DeviceState, Generation, Grant, Intention, KeyFingerprint, RevocationReason,
-    TokenHash, TokenState, Wait, Waited,
+    CertificateRecord, CertificateState, DeviceState, Generation, Grant, Intention, KeyFingerprint,
+    RevocationReason, TokenHash, TokenState, Wait, Waited,
 };
 use serde_json::json;
 
@@ -84,9 +84,31 @@ pub(crate) fn intend(change: &Change<'_>, grant: &Grant) -> Result<Intention, Fa
         "address": grant.origin_of_request.address,
     });
     change.journal("enrollment-intended", grant.device.as_str(), &detail)?;
-    let written = certificate::by_serial(db, &grant.serial)?;
-    let Certificate { record, .. } = written.ok_or_else(|| certificate::unknown(&grant.serial))?;
-    Ok(Intention::Intended(record))
+    Ok(Intention::Intended(as_written(change, grant)))
+}
+
+/// What [`write_down`] has written, without a look.
+fn as_written(change: &Change<'_>, grant: &Grant) -> CertificateRecord {
+    CertificateRecord {
+        serial: grant.serial,
+        device: grant.device.clone(),
+        issuer: grant.issuer.clone(),
+        request_key: grant.request_key,
+        subject_key: grant.subject_key,
+        generation: grant.generation,
+        origin: grant.origin,
+        state: CertificateState::Intended,
+        to_be_signed: grant.to_be_signed.clone(),
+        der: None,
+        asked_subject: grant.asked_subject.clone(),
+        sealed_key: grant.sealed_key.clone(),
+        not_before: grant.not_before,
+        not_after: grant.not_after,
+        intended_at: change.now,
+        settled_at: None,
+        verified_at: None,
+        revoked: None,
+    }
 }
 
 fn write_down(change: &Change<'_>, grant: &Grant, device: i64) -> Result<(), Fault> {
