@@ -315,6 +315,15 @@ impl Groups {
     }
 }
 
+impl Drop for Groups {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let reason = "the writer panicked; see the log".to_owned();
+            self.failing.send_replace(Some(reason));
+        }
+    }
+}
+
 fn take(job: Job, group: &mut Vec<Box<dyn Operation>>) -> bool {
     match job {
         Job::Operation(operation) => {
@@ -423,3 +432,21 @@ const MOST_IN_GROUP: usize = 512;
 const WORTH_A_WAIT: usize = 8;
 const LINGER: Duration = Duration::from_millis(1);
 const TRIED_IN_VAIN: u32 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_writer_that_panics_is_a_ledger_that_has_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Connection::open(dir.path().join("a.db")).unwrap();
+        let writer = Writer::start(db, 100).unwrap();
+        writer.write(|_| Ok(())).await.unwrap();
+        let panicked = writer.write::<()>(|_| panic!("on purpose")).await;
+        assert!(matches!(panicked, Err(Fault::Passing(_))), "{panicked:?}");
+        assert!(writer.failure().await.contains("panicked"));
+        assert!(writer.write(|_| Ok(())).await.is_err());
+        assert!(writer.close().is_err());
+    }
+}
