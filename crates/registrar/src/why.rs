@@ -116,6 +116,7 @@ fn cause(file: &DeviceFile, now: UnixTime) -> (String, String, Vec<String>) {
         let reason = device
             .reason
             .as_deref()
+            .filter(|reason| !reason.is_empty())
             .map(|reason| format!(" ({reason})"));
         let text = code.message().trim_end_matches('.');
         let cause = format!("{text}{}.", reason.unwrap_or_default());

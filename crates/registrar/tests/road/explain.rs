@@ -65,6 +65,19 @@ async fn why_follows_a_device_through_its_life() {
     let aside = why().await;
     assert_eq!(aside.code, "device-quarantined");
     assert!(aside.cause.contains("odd traffic"), "{}", aside.cause);
+
+    let wordless = DeviceAct::Quarantine {
+        reason: String::new(),
+    };
+    let device = "thermo-sn-1".parse().unwrap();
+    world
+        .road
+        .ledger()
+        .device_act(&device, wordless, "ann", world.now())
+        .await
+        .unwrap();
+    let cause = why().await.cause;
+    assert!(!cause.contains("()"), "{cause}");
 }
 
 #[tokio::test]
