@@ -21,6 +21,7 @@ mod limits;
 mod listener;
 mod network;
 mod operators;
+pub mod outbound;
 mod reply;
 mod serve;
 mod tls;

@@ -14,6 +14,7 @@ mod hostile;
 mod limits;
 mod log;
 mod outage;
+mod outbound;
 mod plain;
 mod support;
 mod tls;
