@@ -317,6 +317,15 @@ admin = "@ADMIN"
 # devices' addresses and not the proxy's.
 # trusted_proxies = ["192.0.2.1", "10.0.0.0/8"]
 
+# Bounds for all devices together; each product has its own pace in the fleet file. 0 newcomers a
+# second is no limit. Renewals and devices that are in already are not counted.
+# [limits]
+# enrollments_per_second = 0
+# burst = 10
+# connections = 8192
+# connections_per_address = 6144
+# requests_in_flight = 1024
+
 # Days for which the server makes its own certificate; it does so by itself when a third is left.
 # 0 for no expiry.
 server_certificate_days = @DAYS

@@ -37,7 +37,8 @@ pub(crate) fn open(directory: &Directory, lock: Lock) -> anyhow::Result<Opened> 
     let signer = KeySigner::open(&directory.keys(), &seal, settings.for_tests)?;
     let authorities = authorities(directory, &signer, settings.public_http())?;
     let ledger = Sqlite::open(&directory.ledger())?;
-    let registrar = Arc::new(Registrar::new(ledger, signer, authorities));
+    let road = Registrar::new(ledger, signer, authorities).at_pace(settings.limits.pace());
+    let registrar = Arc::new(road);
     let admin_token = token_digest(&directory.read_admin_token()?);
     Ok(Opened {
         settings,

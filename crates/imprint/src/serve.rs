@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use imprint_server::{Addresses, Chance, Config, Limits, Running, Server};
+use imprint_server::{Addresses, Chance, Config, Running, Server};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{Instrument as _, Span};
@@ -125,7 +125,7 @@ async fn config(directory: &Directory, opened: &Opened, order: &Serve) -> anyhow
         identity: identity(directory, opened, world::now()).await?,
         admin_tokens: vec![opened.admin_token],
         trusted_proxies: settings.proxies().map_err(anyhow::Error::msg)?,
-        limits: Limits::default(),
+        limits: settings.limits.server(),
         hostile: order.hostile.then(|| Arc::new(world::chance) as Chance),
     })
 }

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use imprint_pkix::certificate::is_http_url;
+use imprint_registrar::Rate;
 use imprint_server::Network;
 use serde::Deserialize;
 
@@ -44,9 +45,61 @@ pub(crate) struct Settings {
     /// `error`, `warn`, `info`, `debug`, or directives such as `info,imprint_server=debug`.
     #[serde(default = "default_log_level")]
     pub(crate) log_level: String,
+    /// Bounds for all devices together.
+    #[serde(default)]
+    pub(crate) limits: Limits,
     /// Whether the keys are marked as not to be trusted.
     #[serde(default)]
     pub(crate) for_tests: bool,
+}
+
+/// Bounds for all devices together; products have their own in the fleet file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// Newcomers that are let in each second, over all products; 0 for no limit.
+    pub(crate) enrollments_per_second: u32,
+    /// Newcomers that may come at once before that pace binds.
+    pub(crate) burst: u32,
+    /// Connections at once on each listener. Each takes some 40 KiB.
+    pub(crate) connections: usize,
+    /// Of those, how many may come from one address (IPv6: one /64) that is no trusted proxy.
+    pub(crate) connections_per_address: usize,
+    /// Requests on the road at once.
+    pub(crate) requests_in_flight: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let server = imprint_server::Limits::default();
+        Self {
+            enrollments_per_second: 0,
+            burst: 10,
+            connections: server.connections,
+            connections_per_address: server.connections_per_address,
+            requests_in_flight: server.requests_in_flight,
+        }
+    }
+}
+
+impl Limits {
+    /// The pace of the whole fleet, if there is one.
+    pub(crate) fn pace(&self) -> Option<Rate> {
+        (self.enrollments_per_second > 0).then_some(Rate {
+            per_second: self.enrollments_per_second,
+            burst: self.burst,
+        })
+    }
+
+    /// What the server is told.
+    pub(crate) fn server(&self) -> imprint_server::Limits {
+        imprint_server::Limits {
+            connections: self.connections,
+            connections_per_address: self.connections_per_address,
+            requests_in_flight: self.requests_in_flight,
+            ..imprint_server::Limits::default()
+        }
+    }
 }
 
 /// An address, or off.
@@ -97,6 +150,16 @@ impl Settings {
         }
         if self.server_certificate_days > 36_500 {
             return Err("`server_certificate_days`: use at most 36500, or 0 for no expiry".into());
+        }
+        let limits = &self.limits;
+        if [
+            limits.connections,
+            limits.connections_per_address,
+            limits.requests_in_flight,
+        ]
+        .contains(&0)
+        {
+            return Err("`limits`: nobody could come in with a bound of 0".into());
         }
         self.proxies().map(|_| ())
     }

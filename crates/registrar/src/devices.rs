@@ -6,6 +6,7 @@ use imprint_pkix::certificate::Certificate;
 
 use crate::enroll::{Chance, Channel, Enrolled, EnrollmentRequest, Kind, Origin, Registrar, Shown};
 use crate::ledger::{Adopted, Adoption, DeviceRecord, Ledger, LedgerError};
+use crate::pace::Ticks;
 use crate::refusal::Refusal;
 use crate::serial::Serial;
 use crate::signer::{Signer, SignerError};
@@ -71,6 +72,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             csr: csr_der,
             channel: Channel::Operator,
             origin: Origin {
+                at: Ticks::default(),
                 door: "admin",
                 address: actor.to_owned(),
             },

@@ -18,6 +18,7 @@ use crate::ledger::{
     LedgerError, RequestOrigin, Settlement, TokenAlarm, TokenHash, TokenState, Waited,
 };
 use crate::limits::{Guesses, Renewals, Samples};
+use crate::pace::{DOORSTEP_MS, Pace, Rate};
 use crate::permit::{Ask, Standing, permit};
 use crate::product::{ChannelBinding, Product};
 use crate::refusal::{Code, Refusal};
@@ -38,6 +39,8 @@ pub struct Registrar<L, S> {
     pub(crate) guesses: Mutex<Guesses>,
     pub(crate) samples: Mutex<Samples>,
     renewals: Mutex<Renewals>,
+    pub(crate) pace: Mutex<Pace>,
+    whole: Option<Rate>,
 }
 
 /// What a door makes of the bytes that arrived.
@@ -130,7 +133,16 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             guesses: Mutex::new(Guesses::default()),
             samples: Mutex::new(Samples::default()),
             renewals: Mutex::new(Renewals::default()),
+            pace: Mutex::new(Pace::default()),
+            whole: None,
         }
+    }
+
+    /// Lets in at most so many newcomers a second, over all products.
+    #[must_use]
+    pub const fn at_pace(mut self, whole: Option<Rate>) -> Self {
+        self.whole = whole;
+        self
     }
 
     /// Issues one device its certificate, once.
@@ -145,7 +157,10 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
     ) -> Result<Enrolled, Refusal> {
         let outcome = self.walk(&request, chance, now).await;
         if let Err(refusal) = &outcome {
-            self.note(refusal, &request.origin, now);
+            // Whom the door keeps for a moment has been told nothing yet.
+            if refusal.turn.is_none_or(|turn| turn > DOORSTEP_MS) {
+                self.note(refusal, &request.origin, now);
+            }
         }
         outcome
     }
@@ -170,6 +185,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         };
         let enrollment = EnrollmentId(random(chance));
         let mut device_key = None;
+        let mut in_turn = false;
 
         // A conditional write that finds other facts than we decided on sends us back to read.
         for _ in 0..ATTEMPTS {
@@ -231,6 +247,9 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 Standing::New { replaces } => {
                     if matches!(appraised.speaker(), Speaker::Member(_)) {
                         self.may_renew(&device, now)?;
+                    } else if !in_turn {
+                        self.may_enter(&device, &product, &claim.generation, &request.origin)?;
+                        in_turn = true;
                     }
                     let serial = Serial::new(self.ledger.epoch(), now, random(chance));
                     let subject = match request.kind {
@@ -463,6 +482,42 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         })
     }
 
+    /// Newcomers come in at the fleet's pace. A person at the admin interface does not queue.
+    fn may_enter(
+        &self,
+        device: &DeviceId,
+        product: &Product,
+        generation: &Generation,
+        origin: &Origin,
+    ) -> Result<(), Refusal> {
+        let Generation::Token(TokenHash(who)) = generation else {
+            return Ok(());
+        };
+        self.pace(product, who, origin)
+            .map_err(|refusal| refusal.about(device.as_str()))
+    }
+
+    /// Whether it is the turn of `who`, in its product and in the whole fleet; where nothing limits,
+    /// nothing is counted.
+    pub(crate) fn pace(
+        &self,
+        product: &Product,
+        who: &[u8; 32],
+        origin: &Origin,
+    ) -> Result<(), Refusal> {
+        let own = product
+            .limits
+            .rate()
+            .map(|rate| (product.name.as_str(), rate));
+        let whole = self.whole.map(|rate| (WHOLE_FLEET, rate));
+        let lanes: Vec<_> = own.into_iter().chain(whole).collect();
+        if lanes.is_empty() {
+            return Ok(());
+        }
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        pace.ask(&lanes, who, origin.at).map_err(Refusal::turn)
+    }
+
     /// A device that would be new gets a name; this says so when the name is another's.
     async fn name_is_free(&self, name: &DeviceId, hardware: &HardwareId) -> Result<(), Refusal> {
         let owner = self.ledger.device_get(name.as_str()).await?;
@@ -644,6 +699,8 @@ pub(crate) const fn token_serves(state: TokenState) -> bool {
     )
 }
 
+/// No product is called so.
+const WHOLE_FLEET: &str = "";
 /// How often the road reads again when its facts change under it. Each repeat means that somebody
 /// else got through, so three are already rare.
 const ATTEMPTS: usize = 5;

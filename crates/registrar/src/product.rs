@@ -4,6 +4,8 @@ use imprint_identity::{IdentityStrength, NamingRule};
 use imprint_pkix::certificate::{is_dns_name, is_url};
 use serde::{Deserialize, Serialize};
 
+use crate::pace::Rate;
+
 /// A product line. The smallest one has a name; everything else has a safe default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,6 +45,40 @@ pub struct Product {
     /// What a device is told about the fleet it has joined.
     #[serde(default)]
     pub connection: ConnectionProfile,
+    /// How fast its newcomers are let in.
+    #[serde(default)]
+    pub limits: ProductLimits,
+}
+
+/// How fast a product's newcomers are let in. Renewals, and devices that ask for what they have been
+/// given already, are not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProductLimits {
+    /// Newcomers a second; 0 for no limit.
+    pub enrollments_per_second: u32,
+    /// Newcomers that may come at once before the pace binds; 0 counts as 1.
+    pub burst: u32,
+}
+
+impl Default for ProductLimits {
+    fn default() -> Self {
+        Self {
+            enrollments_per_second: 0,
+            burst: 10,
+        }
+    }
+}
+
+impl ProductLimits {
+    /// The pace, if there is one.
+    #[must_use]
+    pub fn rate(&self) -> Option<Rate> {
+        (self.enrollments_per_second > 0).then_some(Rate {
+            per_second: self.enrollments_per_second,
+            burst: self.burst,
+        })
+    }
 }
 
 /// The shape of a product's certificates.
@@ -159,6 +195,7 @@ impl Product {
             certificate: CertificateProfile::default(),
             token: TokenPolicy::default(),
             connection: ConnectionProfile::default(),
+            limits: ProductLimits::default(),
         }
     }
 

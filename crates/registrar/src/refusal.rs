@@ -20,6 +20,9 @@ pub struct Refusal {
     pub subject: Option<String>,
     /// What was shown: a token's public name or a certificate's serial number.
     pub credential: Option<String>,
+    /// For `rate-limited`: milliseconds until this asker's turn. A door may keep it waiting for so
+    /// long, and ask the road again.
+    pub turn: Option<u64>,
 }
 
 /// When to ask again.
@@ -243,6 +246,9 @@ catalogue! {
     Busy "busy" Passing Retry::After(5), Enroll,
         "The server has too much to do.",
         "Nothing; devices come back by themselves.";
+    RateLimited "rate-limited" Passing Retry::After(1), Enroll,
+        "More devices ask to join than the fleet lets in at once.",
+        "Nothing; each device is told when its turn comes. `limits` in the product sets the pace.";
     ReportUnreadable "report-unreadable" Request NEVER, Enroll,
         "The report can't be read.",
         "Send JSON of at most 1 KiB with the documented codes.";
@@ -272,6 +278,7 @@ impl Refusal {
             detail: None,
             subject: None,
             credential: None,
+            turn: None,
         }
     }
 
@@ -301,6 +308,19 @@ impl Refusal {
     pub const fn after(mut self, seconds: u32) -> Self {
         self.retry = Retry::After(seconds);
         self
+    }
+}
+
+impl Refusal {
+    /// It is not this asker's turn for so many milliseconds. Told in whole seconds, it comes back a
+    /// little early and is kept at the door for the rest.
+    #[must_use]
+    pub fn turn(milliseconds: u64) -> Self {
+        let seconds = u32::try_from(milliseconds / 1_000).unwrap_or(u32::MAX);
+        Self {
+            turn: Some(milliseconds),
+            ..Self::new(Code::RateLimited).after(seconds.max(1))
+        }
     }
 }
 

@@ -12,9 +12,11 @@ use imprint_attest::PeerCertificate;
 use imprint_est::{Basic, HttpReply, LineStyle, Reply};
 use imprint_identity::UnixTime;
 use imprint_registrar::enroll::{Origin, Shown};
+use imprint_registrar::pace::DOORSTEP_MS;
 use imprint_registrar::refusal::{Class, Code, Refusal, Retry};
-use imprint_registrar::{Ledger, Registrar, Signer};
-use tokio::sync::Semaphore;
+use imprint_registrar::{Ledger, Registrar, Signer, Ticks};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::hostile::Hostile;
@@ -33,11 +35,27 @@ pub(crate) struct Devices<L, S> {
     pub(crate) trusted_proxies: Vec<Network>,
     pub(crate) body_timeout: Duration,
     pub(crate) in_flight: Semaphore,
+    /// Of those, what newcomers may take: a crowd at the gate leaves room for those who are in.
+    pub(crate) newcomers: Semaphore,
+    /// When the server began, for the pace of newcomers.
+    pub(crate) began: Instant,
     pub(crate) report_rate: Mutex<ReportRate>,
     pub(crate) hostile: Option<Hostile>,
 }
 
+/// It is not this request's turn yet, and it is worth waiting for.
+pub(crate) struct Turn(Duration);
+
+impl Turn {
+    /// Whether a refusal is worth waiting for.
+    pub(crate) fn of(refusal: &Refusal) -> Option<Self> {
+        let wait = refusal.turn.filter(|turn| *turn <= DOORSTEP_MS)?;
+        Some(Self(Duration::from_millis(wait)))
+    }
+}
+
 /// One request, all of it here.
+#[derive(Clone)]
 pub(crate) struct Asked {
     pub(crate) head: Parts,
     /// At most one byte more than [`BODY`]: enough to see that it is too long.
@@ -57,14 +75,9 @@ impl<L: Ledger, S: Signer> Door for Devices<L, S> {
             Ok(asked) => asked,
             Err(reply) => return Ok(closing(response(reply))),
         };
-        // Only now, with the whole request here: whoever sends slowly holds up nobody.
-        let Ok(_permit) = self.in_flight.try_acquire() else {
-            let busy = Refusal::new(Code::Busy).after(2 + self.world.below(9));
-            return Ok(response(refused(&busy).encode(LineStyle::Wrapped)));
-        };
         match &self.hostile {
-            None => Ok(response(self.reply(&asked, peer).await)),
-            Some(hostile) => hostile.treat(|| self.reply(&asked, peer)).await,
+            None => Ok(response(self.in_turn(asked, peer).await)),
+            Some(hostile) => hostile.treat(|| self.in_turn(asked.clone(), peer)).await,
         }
     }
 }
@@ -78,6 +91,7 @@ impl<L: Ledger, S: Signer> Devices<L, S> {
                 let origin = Origin {
                     door: "est",
                     address: address.to_string(),
+                    at: Ticks::default(),
                 };
                 Ok(Asked { head, body, origin })
             }
@@ -93,9 +107,42 @@ impl<L: Ledger, S: Signer> Devices<L, S> {
         }
     }
 
-    async fn reply(&self, asked: &Asked, peer: &Peer) -> HttpReply {
+    /// Answers when it is this request's turn. Who has to wait for a moment waits here and holds a
+    /// connection, and no place on the road.
+    async fn in_turn(&self, mut asked: Asked, peer: &Peer) -> HttpReply {
+        loop {
+            let at = self.began.elapsed().as_millis();
+            asked.origin.at = Ticks(u64::try_from(at).unwrap_or(u64::MAX));
+            // Only now, with the whole request here: whoever sends slowly holds up nobody.
+            let Some(places) = self.places(&asked, peer) else {
+                let busy = Refusal::new(Code::Busy).after(2 + self.world.below(9));
+                return refused(&busy).encode(LineStyle::Wrapped);
+            };
+            match self.reply(&asked, peer).await {
+                Ok(reply) => return reply,
+                Err(Turn(wait)) => {
+                    drop(places);
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    /// A place on the road, and for newcomers one among them.
+    fn places(&self, asked: &Asked, peer: &Peer) -> Option<[Option<SemaphorePermit<'_>>; 2]> {
+        let is_newcomer =
+            peer.certificate.is_none() || asked.head.headers.contains_key(AUTHORIZATION);
+        let newcomer = if is_newcomer {
+            Some(self.newcomers.try_acquire().ok()?)
+        } else {
+            None
+        };
+        Some([newcomer, Some(self.in_flight.try_acquire().ok()?)])
+    }
+
+    async fn reply(&self, asked: &Asked, peer: &Peer) -> Result<HttpReply, Turn> {
         if asked.head.uri.path().starts_with("/v1/") {
-            self.device(asked, peer).await
+            Ok(self.device(asked, peer).await)
         } else {
             self.est(asked, peer).await
         }
@@ -127,7 +174,10 @@ impl<L: Ledger, S: Signer> Devices<L, S> {
     /// A refusal as the reply of this server. Passing causes pass for thousands of devices at once,
     /// so each is told another moment to come back.
     pub(crate) fn refuse(&self, mut refusal: Refusal) -> Reply {
-        if let (Class::Passing, Retry::After(seconds)) = (refusal.code.class(), refusal.retry) {
+        // A turn is a moment of its own already.
+        if let (Class::Passing, Retry::After(seconds), None) =
+            (refusal.code.class(), refusal.retry, refusal.turn)
+        {
             let spread = self.world.below(seconds / 2 + 1);
             refusal.retry = Retry::After(seconds.saturating_add(spread));
         }

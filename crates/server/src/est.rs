@@ -9,24 +9,27 @@ use imprint_registrar::product::{KeyKind, Product};
 use imprint_registrar::refusal::{Code, Refusal};
 use imprint_registrar::{Ledger, Signer};
 
-use crate::devices::{Asked, Devices};
+use crate::devices::{Asked, Devices, Turn};
 use crate::listener::Peer;
 
 impl<L: Ledger, S: Signer> Devices<L, S> {
     /// Answers one request to an EST path, or to no path that we know.
-    pub(crate) async fn est(&self, asked: &Asked, peer: &Peer) -> HttpReply {
+    pub(crate) async fn est(&self, asked: &Asked, peer: &Peer) -> Result<HttpReply, Turn> {
         let (method, path) = (asked.head.method.as_str(), asked.head.uri.path());
         let reply = match Request::parse(method, path, asked.content_type(), &asked.body) {
             Ok(request) => match self.operation(request, asked, peer).await {
                 Ok(reply) => reply,
-                Err(refusal) => self.refuse(refusal),
+                Err(refusal) => match Turn::of(&refusal) {
+                    Some(turn) => return Err(turn),
+                    None => self.refuse(refusal),
+                },
             },
             Err(error) => {
                 self.seen(asked, peer, self.world.now()).await;
                 Reply::Bad(error)
             }
         };
-        reply.encode(asked.line_style())
+        Ok(reply.encode(asked.line_style()))
     }
 
     async fn operation(

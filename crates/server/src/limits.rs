@@ -10,6 +10,9 @@ use imprint_identity::UnixTime;
 pub struct Limits {
     /// Connections at once on each listener; more wait in the kernel's queue. A connection takes some 40 KiB.
     pub connections: usize,
+    /// Of those, how many may come from one address (IPv6: one /64), unless it is a trusted proxy's:
+    /// whoever has one address can't take every place. A factory of some thousand devices fits.
+    pub connections_per_address: usize,
     /// Requests on the road at once; more are told `busy`. A request waits for one or two durable
     /// commits, so this many make large commit groups and a wait of seconds at the worst.
     pub requests_in_flight: usize,
@@ -30,6 +33,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 8_192,
+            connections_per_address: 6_144,
             requests_in_flight: 1_024,
             handshake: Duration::from_secs(5),
             headers: Duration::from_secs(10),
@@ -37,6 +41,14 @@ impl Default for Limits {
             connection_age: Duration::from_mins(10),
             drain: Duration::from_secs(10),
         }
+    }
+}
+
+impl Limits {
+    /// What those who are not in yet may take of [`Self::requests_in_flight`]: three quarters. The
+    /// rest is for renewal, VERIFY and reports.
+    pub(crate) fn newcomers_in_flight(&self) -> usize {
+        (self.requests_in_flight - self.requests_in_flight / 4).max(1)
     }
 }
 

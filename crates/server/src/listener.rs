@@ -1,10 +1,12 @@
 //! One listening socket: connections come in, each with its own task, bounds and peer.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::error::Error;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
@@ -24,6 +26,7 @@ use tokio::time::timeout;
 use tracing::{Instrument, Span};
 
 use crate::limits::{HEADER_BYTES, Limits};
+use crate::network::Network;
 use crate::reply::Torn;
 use crate::tls::Tls;
 
@@ -57,6 +60,8 @@ pub(crate) struct Listener {
     /// `None`: in the clear.
     pub(crate) tls: Option<Tls>,
     pub(crate) limits: Limits,
+    /// Addresses that stand for many others.
+    pub(crate) proxies: Vec<Network>,
     pub(crate) lifetime: Lifetime,
     /// Around every log line of this listener.
     pub(crate) span: Span,
@@ -88,6 +93,7 @@ impl Listener {
     pub(crate) async fn run<D: Door>(self, socket: TcpListener, door: Arc<D>) {
         let listener = Arc::new(self);
         let free = Arc::new(Semaphore::new(listener.limits.connections));
+        let crowd = Arc::new(Crowd::default());
         let mut stop = listener.lifetime.stop.clone();
         loop {
             let next = async {
@@ -109,14 +115,27 @@ impl Listener {
                     continue;
                 }
             };
+            let Some(here) = listener.one_more_from(address.ip(), &crowd) else {
+                tracing::debug!(address = %address.ip(), "too many connections from here");
+                continue;
+            };
             let (door, own, places) = (Arc::clone(&door), Arc::clone(&listener), Arc::clone(&free));
             let span = listener.span.clone();
             let connection = async move {
                 own.connection(tcp, address.ip(), &*door, &places).await;
-                drop(place);
+                drop((place, here));
             };
             tokio::spawn(connection.instrument(span));
         }
+    }
+
+    /// Counts one more connection from `address`; `None` when it has its share of them.
+    pub(crate) fn one_more_from(&self, address: IpAddr, crowd: &Arc<Crowd>) -> Option<Here> {
+        let address = address.to_canonical();
+        if self.proxies.iter().any(|proxy| proxy.contains(address)) {
+            return Some(Here(None));
+        }
+        crowd.join(address, self.limits.connections_per_address)
     }
 
     async fn connection<D: Door>(
@@ -187,6 +206,45 @@ impl Listener {
         }
         if let Some(Err(error)) = outcome {
             tracing::debug!(address = %peer.address, %error, "connection ended");
+        }
+    }
+}
+
+/// How many connections there are from each address. An IPv6 subnet counts as one address.
+#[derive(Debug, Default)]
+pub(crate) struct Crowd(Mutex<HashMap<IpAddr, usize>>);
+
+/// One connection, as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Here(Option<(Arc<Crowd>, IpAddr)>);
+
+impl Crowd {
+    fn join(self: &Arc<Self>, address: IpAddr, most: usize) -> Option<Here> {
+        let address = match address {
+            IpAddr::V4(_) => address,
+            IpAddr::V6(six) => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() >> 64 << 64)),
+        };
+        let mut crowd = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = crowd.entry(address).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Here(Some((Arc::clone(self), address))))
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        let Some((crowd, address)) = &self.0 else {
+            return;
+        };
+        let mut crowd = crowd.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut entry) = crowd.entry(*address) {
+            *entry.get_mut() -= 1;
+            if *entry.get() == 0 {
+                entry.remove();
+            }
         }
     }
 }

@@ -81,6 +81,7 @@ impl Server {
         let listener = |tls| Listener {
             tls,
             limits: config.limits.clone(),
+            proxies: config.trusted_proxies.clone(),
             lifetime: lifetime.clone(),
             span: span.clone(),
         };
@@ -104,6 +105,8 @@ impl Server {
                 trusted_proxies: config.trusted_proxies.clone(),
                 body_timeout: config.limits.body,
                 in_flight: Semaphore::new(config.limits.requests_in_flight),
+                newcomers: Semaphore::new(config.limits.newcomers_in_flight()),
+                began: Instant::now(),
                 report_rate: Mutex::new(ReportRate::default()),
                 hostile: config.hostile.clone().map(|chance| Hostile { chance }),
             };

@@ -23,6 +23,7 @@ use super::{
     RequestOrigin, Settlement, TokenHash, TokenRecord, TokenState, Wait,
 };
 use crate::journal::JournalRow;
+use crate::pace::Ticks;
 use crate::product::Product;
 use crate::serial::{EnrollmentId, Serial};
 
@@ -495,6 +496,7 @@ fn wait(n: u8, k: u8) -> Wait {
 
 fn est() -> RequestOrigin {
     RequestOrigin {
+        at: Ticks::default(),
         door: "est",
         address: "10.0.0.1".into(),
     }

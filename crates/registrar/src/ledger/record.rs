@@ -6,6 +6,7 @@ use std::str::FromStr;
 use imprint_attest::KeyFingerprint;
 use imprint_identity::{DeviceId, HardwareId, IdentityStrength, Step, UnixTime};
 
+use crate::pace::Ticks;
 use crate::product::Product;
 use crate::serial::{EnrollmentId, Serial};
 
@@ -550,6 +551,8 @@ pub struct RequestOrigin {
     pub door: &'static str,
     /// The address, or the operator's name.
     pub address: String,
+    /// When it came in, for the pace.
+    pub at: Ticks,
 }
 
 /// What is on record after [`Ledger::enrollment_intend`].

@@ -7,7 +7,9 @@ use imprint_registrar::ledger::{
     CertificateState, DeviceAct, DeviceState, RevocationReason, TokenAct, TokenState,
 };
 use imprint_registrar::tokens::TokenOrder;
-use imprint_registrar::{Code, EnrollmentRequest, Ledger as _, Origin, Registrar, Retry, Shown};
+use imprint_registrar::{
+    Code, EnrollmentRequest, Ledger as _, Origin, Registrar, Retry, Shown, Ticks,
+};
 use imprint_signer::KeySigner;
 
 use crate::support::*;
@@ -250,6 +252,7 @@ async fn a_token_typed_where_the_hardware_id_belongs_is_written_down_nowhere() {
 fn from(address: &str, key: &Key, hardware: &str, token: &str) -> EnrollmentRequest {
     EnrollmentRequest {
         origin: Origin {
+            at: Ticks::default(),
             door: "est",
             address: address.to_owned(),
         },

@@ -17,7 +17,7 @@ use imprint_registrar::tokens::TokenOrder;
 use imprint_registrar::verify::Member;
 use imprint_registrar::{
     Authorities, Code, Enrolled, EnrollmentRequest, Issuer, Ledger as _, Product, Refusal,
-    Registrar, Shown, Signer as _,
+    Registrar, Shown, Signer as _, Ticks,
 };
 use imprint_signer::{KeyAlgorithm, KeyDirectory, KeySigner, Seal};
 use imprint_sqlite::Sqlite;
@@ -226,6 +226,7 @@ pub fn by_token(key: &Key, hardware: &str, token: &str) -> EnrollmentRequest {
 
 pub fn origin() -> RequestOrigin {
     RequestOrigin {
+        at: Ticks::default(),
         door: "est",
         address: "127.0.0.1".to_owned(),
     }

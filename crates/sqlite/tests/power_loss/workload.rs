@@ -10,7 +10,7 @@ use imprint_registrar::ledger::{
     CertificateOrigin, CrlRecord, DeviceAct, Generation, Grant, Intention, KeyFingerprint,
     NewToken, RequestOrigin, RevocationReason, TokenHash,
 };
-use imprint_registrar::{EnrollmentId, Ledger, Product, Serial};
+use imprint_registrar::{EnrollmentId, Ledger, Product, Serial, Ticks};
 use imprint_sqlite::{Options, Sqlite};
 
 pub(crate) fn run(dir: &Path, unflushed: bool) {
@@ -116,6 +116,7 @@ fn grant(n: u8) -> Grant {
         not_before: NOW,
         not_after: NOW.plus(9_999),
         origin_of_request: RequestOrigin {
+            at: Ticks::default(),
             door: "est",
             address: "10.0.0.1".into(),
         },

@@ -1012,6 +1012,7 @@ pub async fn an_operators_certificate_is_one_a_key<P: Place>(bench: &mut Bench<P
         generation: Generation::Operator,
         origin: CertificateOrigin::ByHand,
         origin_of_request: RequestOrigin {
+            at: Ticks::default(),
             door: "admin",
             address: ADMIN.into(),
         },

@@ -44,6 +44,17 @@ pub struct ProductView {
     pub token: TokenPolicyView,
     /// What a device is told about the fleet it has joined.
     pub connection: ConnectionView,
+    /// How fast its newcomers are let in.
+    pub limits: ProductLimitsView,
+}
+
+/// How fast a product's newcomers are let in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProductLimitsView {
+    /// Newcomers a second; 0 for no limit.
+    pub enrollments_per_second: u32,
+    /// Newcomers that may come at once before the pace binds.
+    pub burst: u32,
 }
 
 /// The shape of a product's certificates.

@@ -15,7 +15,9 @@ use imprint_identity::{HardwareId, UnixTime};
 use imprint_pkix::certificate::Certificate;
 use imprint_registrar::ledger::RequestOrigin;
 use imprint_registrar::tokens::TokenOrder;
-use imprint_registrar::{Authorities, Enrolled, Ledger as _, Product, Refusal, Registrar, Serial};
+use imprint_registrar::{
+    Authorities, Enrolled, Ledger as _, Product, Refusal, Registrar, Serial, Ticks,
+};
 use imprint_signer::KeySigner;
 use imprint_sim::chance::Dice;
 use imprint_sim::checker::{self, Outside, Records, Told, check_change};
@@ -421,6 +423,7 @@ fn short_name(hardware: usize) -> String {
 
 fn origin() -> RequestOrigin {
     RequestOrigin {
+        at: Ticks::default(),
         door: "est",
         address: "127.0.0.1".to_owned(),
     }
