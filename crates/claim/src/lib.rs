@@ -10,8 +10,10 @@
 
 mod fields;
 pub mod filter;
+mod json;
 mod message;
 mod refusal;
+mod template;
 mod topic;
 
 pub use message::{
@@ -19,4 +21,9 @@ pub use message::{
     MAX_PAYLOAD, MessageError, Outcome, Registered, Reply, Request,
 };
 pub use refusal::{Class, Refusal, Rejected, Retry};
+pub use template::{
+    CertificateChoice, CertificateParameters, CertificateStatus, Evaluated, EvaluationError,
+    EvaluationFault, MAX_TEMPLATE, Override, Overrides, Policy, Position, Template, TemplateError,
+    ThingSpec, Use,
+};
 pub use topic::{Call, Direction, Format, ReservedTopic, Topic, TopicError, reserved};
