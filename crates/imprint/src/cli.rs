@@ -61,6 +61,9 @@ pub(crate) enum Command {
     /// The append-only account of every change.
     #[command(subcommand)]
     Journal(Journal),
+    /// What happens in the fleet, as CloudEvents: the journal for other programs.
+    #[command(args_conflicts_with_subcommands = true)]
+    Events(Events),
     /// The authorities and their revocation lists.
     #[command(subcommand)]
     Ca(Ca),
@@ -306,6 +309,9 @@ pub(crate) enum Device {
     Release {
         /// Its name or its hardware id.
         device: String,
+        /// End its quarantine and allow nothing else: the key that it has stays its key.
+        #[arg(long)]
+        keep_key: bool,
     },
     /// Take a device out of service: its certificates are revoked.
     Decommission {
@@ -346,6 +352,27 @@ pub(crate) enum Journal {
         /// At most so many, up to 1,000.
         #[arg(long, default_value_t = 100)]
         limit: u32,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    #[command(subcommand)]
+    pub(crate) command: Option<EventsCommand>,
+    /// Go on, and print each event as it comes, one a line.
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Events after this one; 0 begins at the first.
+    #[arg(long, default_value_t = 0, value_name = "ID")]
+    pub(crate) after: u64,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EventsCommand {
+    /// Print the key by which a webhook's receiver knows that an event is from this server.
+    Key {
+        /// The receiver, as it stands in imprint.toml.
+        url: String,
     },
 }
 

@@ -206,6 +206,8 @@ pub async fn serve<L: Ledger, S: imprint_registrar::Signer>(
         identity: place.identity(),
         admin_tokens: Vec::new(),
         trusted_proxies: Vec::new(),
+        webhooks: Vec::new(),
+        outbound_roots: imprint_server::outbound::Roots::default(),
         // A cut link may leave a request in the middle of its way; nobody waits for it.
         limits: Limits {
             drain: Duration::from_millis(500),

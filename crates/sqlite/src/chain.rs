@@ -31,6 +31,13 @@ pub(crate) fn extend(db: &Connection, limit: u32) -> Result<u64, Fault> {
     Ok(rows.len() as u64)
 }
 
+/// The number of the last row.
+pub(crate) fn head(db: &Connection) -> Result<u64, Fault> {
+    let sql = "SELECT coalesce(max(number), 0) FROM journal";
+    let head: i64 = db.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    Ok(head.cast_unsigned())
+}
+
 /// Rows after `after`, in order.
 pub(crate) fn read(db: &Connection, after: u64, limit: u32) -> Result<Vec<JournalRow>, Fault> {
     let mut statement = db.prepare_cached(

@@ -24,7 +24,8 @@ pub(crate) fn act(
     let done = match act {
         DeviceAct::Approve { key, until } => approve(change, &mut device, *key, *until)?,
         DeviceAct::Quarantine { reason } => quarantine(change, &mut device, reason)?,
-        DeviceAct::Release => release(change, &mut device)?,
+        DeviceAct::Release { new_key: true } => release(change, &mut device)?,
+        DeviceAct::Release { new_key: false } => end_quarantine(change, &mut device)?,
         DeviceAct::Decommission { reason } => decommission(change, &mut device, reason)?,
         DeviceAct::Revoke { reason, note } => revoke(change, &mut device, *reason, note)?,
     };
@@ -121,6 +122,32 @@ fn release(change: &Change<'_>, device: &mut Device) -> Result<bool, Fault> {
         "device-released",
         device,
         &json!({ "was": was.as_str() }),
+    )
+}
+
+/// The device comes back as it was put aside; its key stays its key.
+fn end_quarantine(change: &Change<'_>, device: &mut Device) -> Result<bool, Fault> {
+    match device.record.state {
+        DeviceState::Quarantined => {}
+        DeviceState::Revoked | DeviceState::Decommissioned => return Ok(false),
+        _ => return Ok(true),
+    }
+    let live = certificate::live(change.db, device.number)?;
+    let is_registered = live
+        .iter()
+        .any(|one| one.record.state != CertificateState::Intended);
+    device.record.state = if is_registered {
+        DeviceState::Active
+    } else {
+        DeviceState::Pending
+    };
+    device.record.reason = None;
+    device::update(change, device)?;
+    told(
+        change,
+        "device-released",
+        device,
+        &json!({ "was": DeviceState::Quarantined.as_str(), "key": "kept" }),
     )
 }
 

@@ -12,8 +12,8 @@ use imprint_registrar::{Ledger, LedgerError, Product, Serial};
 use crate::change::Change;
 use crate::fault::Fault;
 use crate::{
-    Sqlite, allow, certificate, chain, crl, device, device_act, notes, product, road, road_facts,
-    settle, token, token_act, verify,
+    Sqlite, allow, certificate, chain, crl, cursor, device, device_act, notes, product, road,
+    road_facts, settle, token, token_act, verify,
 };
 
 impl Ledger for Sqlite {
@@ -259,6 +259,27 @@ impl Ledger for Sqlite {
         self.trusted()?
             .list(move |db| chain::read(db, after, limit))
             .await
+    }
+
+    async fn journal_head(&self) -> Result<u64, LedgerError> {
+        self.trusted()?.one(chain::head)
+    }
+
+    async fn cursor_open(&self, name: &str, now: UnixTime) -> Result<u64, LedgerError> {
+        let name = name.to_owned();
+        let open = move |change: &Change<'_>| cursor::open(change, &name);
+        Ok(self.change(SERVER.to_owned(), now, open).await?)
+    }
+
+    async fn cursor_advance(
+        &self,
+        name: &str,
+        number: u64,
+        now: UnixTime,
+    ) -> Result<(), LedgerError> {
+        let name = name.to_owned();
+        let advance = move |change: &Change<'_>| cursor::advance(change, &name, number);
+        Ok(self.change(SERVER.to_owned(), now, advance).await?)
     }
 
     fn epoch(&self) -> u8 {

@@ -16,6 +16,7 @@ mod certificate;
 mod chain;
 mod change;
 mod crl;
+mod cursor;
 mod decode;
 mod device;
 mod device_act;

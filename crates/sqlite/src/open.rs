@@ -355,7 +355,10 @@ const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
 /// "IMPR".
 const APPLICATION_ID: i64 = 0x494d_5052;
 /// Forward only; a step that has been released never changes.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../migrations/0001.sql"),
+    include_str!("../migrations/0003.sql"),
+];
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use imprint_server::admin::views::{
     Adoption, Approval, CertificateView, DeviceFileView, DeviceView, Issue, IssuedView, Reason,
-    Revocation,
+    Release, Revocation,
 };
 
 use super::shown;
@@ -39,7 +39,9 @@ pub(super) async fn run(
         Device::Quarantine { device, reason } => {
             act(desk, &device, "quarantine", Some(&Reason { reason }), json).await
         }
-        Device::Release { device } => act(desk, &device, "release", None::<&()>, json).await,
+        Device::Release { device, keep_key } => {
+            act(desk, &device, "release", Some(&Release { keep_key }), json).await
+        }
         Device::Decommission { device, reason } => {
             act(
                 desk,

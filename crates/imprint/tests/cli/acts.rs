@@ -55,6 +55,7 @@ fn day(place: &Place) -> String {
             "smells of smoke",
         ],
         &["why", "thermo-sn-1"],
+        &["device", "release", "thermo-sn-1", "--keep-key"],
         &["device", "release", "thermo-sn-1"],
         &["device", "revoke", "thermo-sn-1", "--reason", "stolen"],
         &[
@@ -70,6 +71,7 @@ fn day(place: &Place) -> String {
         &["why", "thermo-sn-1"],
         &["why", "thermo-sn-1", "--json"],
         &["device", "quarantine", "thermo-sn-1"],
+        &["device", "release", "thermo-sn-1", "--keep-key"],
         &[
             "device",
             "decommission",

@@ -123,6 +123,7 @@ macro_rules! ledger_contract {
                 every_act_on_every_state_has_its_outcome
                 release_ends_what_was_never_proven
                 release_keeps_what_was_proven
+                a_release_that_keeps_the_key_allows_no_other
                 the_next_enrollment_uses_the_release_up
                 decommissioning_ends_every_certificate
                 revoking_ends_every_certificate_and_every_intent
@@ -149,6 +150,7 @@ macro_rules! ledger_contract {
                 the_journal_is_chained_in_portions
                 an_altered_row_is_named
                 no_secret_is_in_the_journal
+                a_reader_begins_behind_the_last_row_and_never_goes_back
                 the_epoch_fits_a_serial_number
             }
             strangers {

@@ -270,6 +270,27 @@ pub trait Ledger: Send + Sync + 'static {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<JournalRow>, LedgerError>> + Send;
 
+    /// The number of the last row; 0 when there is none.
+    fn journal_head(&self) -> impl Future<Output = Result<u64, LedgerError>> + Send;
+
+    /// How far the reader called `name` has come: the number of the last row that it is done with. A
+    /// new reader begins behind the last row that there is. Cursors are no change to the fleet and
+    /// are not told in the journal, for that would be the next row to read.
+    fn cursor_open(
+        &self,
+        name: &str,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<u64, LedgerError>> + Send;
+
+    /// The reader called `name` is done with every row up to `number`. Never moves back, and does
+    /// nothing for a name that was not opened.
+    fn cursor_advance(
+        &self,
+        name: &str,
+        number: u64,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
+
     /// The restore epoch for serial numbers, 0x01..=0x7f.
     fn epoch(&self) -> u8;
 }

@@ -428,10 +428,15 @@ pub enum DeviceAct {
         /// Why.
         reason: String,
     },
-    /// Let the next enrollment replace its key (`released`), and take it out of quarantine,
-    /// revocation or decommissioning: `active` if it has a live certificate, else `pending`.
-    /// An enrollment with a key that never verified is revoked.
-    Release,
+    /// Take it back into the fleet: `active` if it has a live certificate, else `pending`.
+    Release {
+        /// With: let the next enrollment replace its key (`released`), from quarantine, revocation or
+        /// decommissioning as well. An enrollment with a key that never verified is revoked.
+        ///
+        /// Without: end its quarantine and allow nothing else. Certificates stay as they are; `NotNow`
+        /// when it is revoked or decommissioned, for there is no key that it could keep.
+        new_key: bool,
+    },
     /// Take it out of service: every live certificate revoked, cessation-of-operation.
     Decommission {
         /// Why.

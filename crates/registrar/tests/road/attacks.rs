@@ -95,7 +95,7 @@ async fn no_act_of_an_operator_between_intend_and_settle_lets_a_certificate_out(
     let acts: [fn(String) -> Act; 6] = [
         |_| Act::Device("thermo-sn-1", quarantine()),
         |_| Act::Device("thermo-sn-1", revoke()),
-        |_| Act::Device("thermo-sn-1", DeviceAct::Release),
+        |_| Act::Device("thermo-sn-1", DeviceAct::Release { new_key: true }),
         |_| {
             let reason = "scrapped".into();
             Act::Device("thermo-sn-1", DeviceAct::Decommission { reason })
@@ -368,7 +368,7 @@ async fn what_was_approved_before_a_quarantine_has_to_be_approved_again() {
     };
     act(&world, "thermo-sn-1", approve).await;
     act(&world, "thermo-sn-1", quarantine()).await;
-    act(&world, "thermo-sn-1", DeviceAct::Release).await;
+    act(&world, "thermo-sn-1", DeviceAct::Release { new_key: true }).await;
     assert_eq!(
         code(world.enroll(&key, "sn-1", &token).await),
         Code::ApprovalPending
@@ -401,7 +401,7 @@ async fn a_pending_device_that_shows_its_revoked_certificate_is_told_about_the_c
     let world = World::new().await;
     let token = world.token().await;
     let enrolled = world.enroll(&Key::new(), "sn-1", &token).await.unwrap();
-    act(&world, "thermo-sn-1", DeviceAct::Release).await;
+    act(&world, "thermo-sn-1", DeviceAct::Release { new_key: true }).await;
     assert_eq!(
         world.device("thermo-sn-1").await.device.state,
         DeviceState::Pending

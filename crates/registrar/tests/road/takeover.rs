@@ -90,7 +90,9 @@ async fn an_unbound_token_without_a_name_is_refused() {
 async fn a_released_device_comes_back_under_its_name_once() {
     let world = World::new().await;
     let (_, old) = world.provisioned("sn-1").await;
-    world.act("thermo-sn-1", DeviceAct::Release).await;
+    world
+        .act("thermo-sn-1", DeviceAct::Release { new_key: true })
+        .await;
     world
         .verify(&old)
         .await
@@ -130,7 +132,9 @@ async fn a_revoked_device_stays_out_until_it_is_released() {
         code(world.enroll(&Key::new(), "sn-1", &token).await),
         Code::DeviceRevoked
     );
-    world.act("thermo-sn-1", DeviceAct::Release).await;
+    world
+        .act("thermo-sn-1", DeviceAct::Release { new_key: true })
+        .await;
     let word = code(world.verify(&old).await);
     assert!(
         matches!(word, Code::DeviceRevoked | Code::CertificateRevoked),
@@ -161,7 +165,9 @@ async fn a_quarantined_device_comes_back_with_its_own_certificate() {
         code(world.verify(&certificate).await),
         Code::DeviceQuarantined
     );
-    world.act("thermo-sn-1", DeviceAct::Release).await;
+    world
+        .act("thermo-sn-1", DeviceAct::Release { new_key: true })
+        .await;
     world.verify(&certificate).await.unwrap();
 }
 

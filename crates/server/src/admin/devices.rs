@@ -20,7 +20,8 @@ use super::allowlist::hardware;
 use super::extract::{Asked, At, Body};
 use super::products::find as find_product;
 use super::views::{
-    Adoption, Approval, DeviceFileView, DeviceView, Issue, IssuedView, Reason, Revocation, WhyView,
+    Adoption, Approval, DeviceFileView, DeviceView, Issue, IssuedView, Reason, Release, Revocation,
+    WhyView,
 };
 use super::{ACTOR, Admin, ApiError, ErrorView, Office, on};
 
@@ -164,28 +165,33 @@ async fn quarantine<L: Ledger, S: Signer>(
 }
 
 /// Takes a device out of quarantine, revocation or decommissioning, and lets its next enrollment
-/// replace its key.
+/// replace its key; with `keep_key`, ends its quarantine and allows nothing else.
 #[utoipa::path(
     post,
     path = "/api/v1/devices/{device}/release",
     operation_id = "device_release",
     tag = "devices",
     params(("device" = String, Path, description = "Its name or its hardware id.")),
+    request_body = Release,
     responses((status = 200, body = DeviceView), (status = "default", body = ErrorView)),
 )]
 async fn release<L: Ledger, S: Signer>(
     admin: Office<L, S>,
     At(name): At,
+    Body(order): Body<Release>,
 ) -> Result<Json<DeviceView>, ApiError> {
     let file = find(&admin, &name).await?;
+    let new_key = !order.keep_key;
+    let hint =
+        "Its certificates are revoked, so there is no key to keep: release it without keep_key.";
     let view = act(
         &admin,
         &file.device.id,
-        DeviceAct::Release,
-        "released",
-        "See `imprint why`.",
-    );
-    let view = view.await?;
+        DeviceAct::Release { new_key },
+        "released with the key that it has",
+        hint,
+    )
+    .await?;
     admin.publish_revocations().await;
     Ok(view)
 }

@@ -64,9 +64,9 @@ fn a_newer_ledger_is_refused_in_words_and_left_as_it_is() {
             refused,
             OpenError::Newer {
                 found: 99,
-                known: 1,
+                known,
                 ..
-            }
+            } if known as usize == MIGRATIONS.len()
         ),
         "{refused}"
     );
@@ -124,7 +124,7 @@ fn a_path_is_a_path_whatever_is_in_it() {
     ] {
         let path = dir.path().join(name);
         Sqlite::open(&path).unwrap().close().unwrap();
-        assert_eq!(schema_version(&path), 1, "{name}");
+        assert_eq!(schema_version(&path) as usize, MIGRATIONS.len(), "{name}");
     }
     let mut found: Vec<_> = fs::read_dir(dir.path())
         .unwrap()

@@ -228,7 +228,12 @@ pub async fn a_devices_file_has_everything<P: Place>(bench: &mut Bench<P>) {
 
 /// [`Acted::Absent`].
 pub async fn an_act_on_no_device_is_absent<P: Place>(bench: &mut Bench<P>) {
-    for order in [quarantine(), DeviceAct::Release, decommission(), revoke()] {
+    for order in [
+        quarantine(),
+        DeviceAct::Release { new_key: true },
+        decommission(),
+        revoke(),
+    ] {
         assert_eq!(act(bench, 1, order).await, Acted::Absent);
     }
     let approve = DeviceAct::Approve {
@@ -250,7 +255,7 @@ pub async fn quarantine_holds_until_release<P: Place>(bench: &mut Bench<P>) {
     assert_eq!((device.updated_at, device.released), (NOW.plus(9), false));
     assert!(device.version > before.version);
     assert_eq!(bench.state(serial).await, CertificateState::Active);
-    let Acted::Done(device) = act(bench, 1, DeviceAct::Release).await else {
+    let Acted::Done(device) = act(bench, 1, DeviceAct::Release { new_key: true }).await else {
         panic!("not done")
     };
     assert_eq!((device.state, device.reason), (DeviceState::Active, None));
@@ -269,13 +274,13 @@ pub async fn every_act_on_every_state_has_its_outcome<P: Place>(bench: &mut Benc
         State::Decommissioned,
     ];
     // `None`: not now.
-    let rows: [(DeviceAct, [Option<State>; 6]); 4] = [
+    let rows: [(DeviceAct, [Option<State>; 6]); 5] = [
         (
             quarantine(),
             [Some(State::Quarantined); 6].map(|state| state),
         ),
         (
-            DeviceAct::Release,
+            DeviceAct::Release { new_key: true },
             [
                 Some(State::Pending),
                 Some(State::Active),
@@ -283,6 +288,17 @@ pub async fn every_act_on_every_state_has_its_outcome<P: Place>(bench: &mut Benc
                 Some(State::Active),
                 Some(State::Pending),
                 Some(State::Pending),
+            ],
+        ),
+        (
+            DeviceAct::Release { new_key: false },
+            [
+                Some(State::Pending),
+                Some(State::Active),
+                Some(State::Held),
+                Some(State::Active),
+                None,
+                None,
             ],
         ),
         (decommission(), [Some(State::Decommissioned); 6]),
@@ -362,7 +378,7 @@ pub async fn release_ends_what_was_never_proven<P: Place>(bench: &mut Bench<P>) 
     let grant = bench.grant(2, 2).await;
     let unsigned = bench.intended(grant).await.serial;
     for n in [1, 2] {
-        let Acted::Done(device) = act(bench, n, DeviceAct::Release).await else {
+        let Acted::Done(device) = act(bench, n, DeviceAct::Release { new_key: true }).await else {
             panic!("{n}")
         };
         assert_eq!(
@@ -391,7 +407,7 @@ pub async fn release_keeps_what_was_proven<P: Place>(bench: &mut Bench<P>) {
     };
     let new_key = bench.intended(new_key).await.serial;
     bench.settle(new_key).await;
-    let Acted::Done(device) = act(bench, 1, DeviceAct::Release).await else {
+    let Acted::Done(device) = act(bench, 1, DeviceAct::Release { new_key: true }).await else {
         panic!("not done")
     };
     assert_eq!(device.state, DeviceState::Active);
@@ -404,10 +420,33 @@ pub async fn release_keeps_what_was_proven<P: Place>(bench: &mut Bench<P>) {
     assert_eq!(bench.state(new_key).await, CertificateState::Revoked);
 }
 
+/// [`DeviceAct::Release`] without a new key: the quarantine ends and nothing else changes.
+pub async fn a_release_that_keeps_the_key_allows_no_other<P: Place>(bench: &mut Bench<P>) {
+    let keep = DeviceAct::Release { new_key: false };
+    let proven = bench.member(1).await;
+    bench.mint(2).await;
+    let unproven = bench.enroll(2, 2).await;
+    for (n, serial) in [(1, proven), (2, unproven)] {
+        let before = (bench.device(&name(n)).await, bench.state(serial).await);
+        act(bench, n, quarantine()).await;
+        let Acted::Done(device) = act(bench, n, keep.clone()).await else {
+            panic!("{n}")
+        };
+        assert_eq!((device.state, device.reason), (DeviceState::Active, None));
+        assert_eq!((device.released, device.step), (false, before.0.step));
+        assert_eq!(bench.state(serial).await, before.1);
+    }
+    // What was allowed before is not taken back by it.
+    act(bench, 1, DeviceAct::Release { new_key: true }).await;
+    act(bench, 1, keep).await;
+    assert!(bench.device(&name(1)).await.released);
+    assert_eq!(bench.told("device-released").await, 3);
+}
+
 /// [`DeviceRecord::released`](crate::ledger::DeviceRecord::released).
 pub async fn the_next_enrollment_uses_the_release_up<P: Place>(bench: &mut Bench<P>) {
     let old = bench.member(1).await;
-    act(bench, 1, DeviceAct::Release).await;
+    act(bench, 1, DeviceAct::Release { new_key: true }).await;
     assert!(bench.facts(query(1, 2)).await.device.unwrap().released);
     bench.mint(2).await;
     let generation = Generation::Token(hash(2));

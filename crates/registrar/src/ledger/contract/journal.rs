@@ -25,7 +25,10 @@ pub async fn every_change_is_told_once<P: Place>(bench: &mut Bench<P>) {
             DeviceAct::Quarantine { reason: "a".into() },
             vec!["device-quarantined"],
         ),
-        (DeviceAct::Release, vec!["device-released"]),
+        (
+            DeviceAct::Release { new_key: true },
+            vec!["device-released"],
+        ),
         (
             DeviceAct::Revoke {
                 reason: RevocationReason::Unspecified,
@@ -136,7 +139,7 @@ pub async fn a_repeated_order_is_not_told_again<P: Place>(bench: &mut Bench<P>) 
     let reason = RevocationReason::Unspecified;
     let acts = [
         DeviceAct::Quarantine { reason: "a".into() },
-        DeviceAct::Release,
+        DeviceAct::Release { new_key: true },
         DeviceAct::Revoke {
             reason,
             note: String::new(),
@@ -302,6 +305,37 @@ pub async fn no_secret_is_in_the_journal<P: Place>(bench: &mut Bench<P>) {
             assert!(!row.detail.contains(secret), "{row:?}");
         }
     }
+}
+
+/// [`Ledger::journal_head`], [`Ledger::cursor_open`], [`Ledger::cursor_advance`].
+pub async fn a_reader_begins_behind_the_last_row_and_never_goes_back<P: Place>(
+    bench: &mut Bench<P>,
+) {
+    for n in 1..=3 {
+        bench.mint(n).await;
+    }
+    assert_eq!(bench.open().await.journal_head().await.unwrap(), 4);
+    let open = async |bench: &mut Bench<P>, name: &str| {
+        bench.open().await.cursor_open(name, NOW).await.unwrap()
+    };
+    assert_eq!(open(bench, "https://a.example/?x='\"").await, 4);
+    bench.mint(4).await;
+    assert_eq!(open(bench, "https://a.example/?x='\"").await, 4);
+    assert_eq!(open(bench, "https://b.example/").await, 5);
+    for (to, stands) in [(6, 6), (5, 6), (0, 6), (9, 9)] {
+        let ledger = bench.open().await;
+        ledger
+            .cursor_advance("https://b.example/", to, NOW)
+            .await
+            .unwrap();
+        assert_eq!(open(bench, "https://b.example/").await, stands);
+    }
+    // One that was never opened is not made by moving it, and another one stays where it is.
+    let ledger = bench.open().await;
+    ledger.cursor_advance("nobody", 2, NOW).await.unwrap();
+    assert_eq!(open(bench, "nobody").await, 5);
+    assert_eq!(open(bench, "https://a.example/?x='\"").await, 4);
+    assert_eq!(bench.journal().await.len(), 5, "reading is no change");
 }
 
 /// [`Ledger::epoch`].

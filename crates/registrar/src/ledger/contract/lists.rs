@@ -401,7 +401,7 @@ pub async fn revocation_never_reverses<P: Place>(bench: &mut Bench<P>) {
     let revoked = bench.certificate(serial).await;
     revoke(bench, 1, NOW.plus(99)).await;
     for act in [
-        DeviceAct::Release,
+        DeviceAct::Release { new_key: true },
         DeviceAct::Decommission {
             reason: String::new(),
         },

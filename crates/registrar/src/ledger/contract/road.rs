@@ -478,7 +478,7 @@ pub async fn a_decision_on_an_older_record_is_not_carried_out<P: Place>(bench: &
         device_version: decided.device_version.map(|v| v + 1),
         ..decided.clone()
     };
-    let act = DeviceAct::Release;
+    let act = DeviceAct::Release { new_key: true };
     bench
         .open()
         .await

@@ -246,7 +246,12 @@ pub async fn a_device_that_is_revoked_loses_its_approvals<P: Place>(bench: &mut 
         bench
             .open()
             .await
-            .device_act(&device_id(n), DeviceAct::Release, ADMIN, NOW)
+            .device_act(
+                &device_id(n),
+                DeviceAct::Release { new_key: true },
+                ADMIN,
+                NOW,
+            )
             .await
             .unwrap();
         assert!(bench.facts(query(n, n)).await.approved_until.is_none());

@@ -143,6 +143,9 @@ impl Ledger for Between {
         crl_publish(crl: CrlRecord, now: UnixTime) -> bool;
         journal_chain(limit: u32) -> u64;
         journal_read(after: u64, limit: u32) -> Vec<JournalRow>;
+        journal_head() -> u64;
+        cursor_open(name: &str, now: UnixTime) -> u64;
+        cursor_advance(name: &str, number: u64, now: UnixTime) -> ();
     }
 
     fn epoch(&self) -> u8 {

@@ -235,6 +235,15 @@ pub struct Reason {
     pub reason: String,
 }
 
+/// Takes a device back into the fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// End its quarantine and allow no new key.
+    #[serde(default)]
+    pub keep_key: bool,
+}
+
 /// Revokes every live certificate of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]

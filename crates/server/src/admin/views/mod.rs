@@ -2,10 +2,11 @@
 //! line reads them.
 //!
 //! Times are RFC 3339 in UTC. No view has a place for a secret, except [`MintedView::token`], which
-//! is said once.
+//! is said once, and [`WebhookKeyView::key`], which a receiver needs to have.
 
 mod authority;
 mod device;
+mod event;
 mod journal;
 mod product;
 mod token;
@@ -13,8 +14,10 @@ mod token;
 pub use authority::{AuthorityView, CrlRenewal, CrlView, StatusView};
 pub use device::{
     Adoption, Approval, CertificateView, DeviceFileView, DeviceView, Issue, IssuedView, Reason,
-    RefusalView, ReportView, Revocation, WaitingView, WhyView,
+    RefusalView, Release, ReportView, Revocation, WaitingView, WhyView,
 };
+pub(crate) use event::source;
+pub use event::{EventDataView, EventView, WebhookKeyView};
 pub use journal::{AlteredView, JournalRowView, JournalVerdict};
 pub use product::{
     AppliedView, CertificateProfileView, ChangeView, ConnectionView, FleetView, KeyChange,

@@ -57,6 +57,9 @@ impl Ledger for Outage {
         refusal_list(subject: &str) -> Vec<RefusalSample>;
         journal_chain(limit: u32) -> u64;
         journal_read(after: u64, limit: u32) -> Vec<JournalRow>;
+        journal_head() -> u64;
+        cursor_open(name: &str, now: UnixTime) -> u64;
+        cursor_advance(name: &str, number: u64, now: UnixTime) -> ();
     }
 
     async fn crl_facts(&self, issuer: &str, _: UnixTime) -> Result<CrlFacts, LedgerError> {

@@ -164,7 +164,7 @@ impl Run<'_> {
     fn begin_device_act(&mut self) {
         let device = format!("{PRODUCT}-{}", short_name(self.dice.below(HARDWARE)));
         let (name, act) = match self.dice.below(10) {
-            0..=5 => ("device-released", DeviceAct::Release),
+            0..=5 => ("device-released", DeviceAct::Release { new_key: true }),
             6..=7 => (
                 "device-quarantined",
                 DeviceAct::Quarantine {
