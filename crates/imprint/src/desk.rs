@@ -24,6 +24,7 @@ use crate::world::world;
 
 /// A way to the admin API.
 pub(crate) struct Desk {
+    directory: Directory,
     way: Way,
     token: String,
 }
@@ -47,12 +48,17 @@ impl Desk {
                     registrar: Arc::clone(&opened.registrar),
                     world: world(),
                     tokens: Arc::new([opened.admin_token]),
+                    stop: None,
                 };
                 let way = Way::Local {
                     router: admin::router(state),
                     opened,
                 };
-                return Ok(Self { way, token });
+                return Ok(Self {
+                    directory: directory.clone(),
+                    way,
+                    token,
+                });
             }
             match directory.read_run_admin().as_deref() {
                 Some("off") => bail!(held(
@@ -63,6 +69,7 @@ impl Desk {
                 Some(address) => match Remote::connect(directory, address).await {
                     Ok(remote) => {
                         return Ok(Self {
+                            directory: directory.clone(),
                             way: Way::Remote(remote),
                             token,
                         });
@@ -83,6 +90,30 @@ impl Desk {
             tokio::time::sleep(PAUSE).await;
             waited += PAUSE;
         }
+    }
+
+    /// Whether this process has the directory, because no server runs on it.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self.way, Way::Local { .. })
+    }
+
+    /// Finds a server anew after the connection has ended. The directory is left alone: a server that
+    /// comes back must find it free.
+    pub(crate) async fn reconnect(&mut self) -> anyhow::Result<()> {
+        let mut waited = Duration::ZERO;
+        while waited < PATIENCE {
+            tokio::time::sleep(PAUSE).await;
+            waited += PAUSE;
+            let Some(address) = self.directory.read_run_admin() else {
+                continue;
+            };
+            // A server that was killed leaves its address behind.
+            if let Ok(remote) = Remote::connect(&self.directory, &address).await {
+                self.way = Way::Remote(remote);
+                return Ok(());
+            }
+        }
+        bail!(no_server())
     }
 
     /// Asks, and answers what the API answered: the document as text, or its error as a [`Problem`].
@@ -141,6 +172,15 @@ impl Desk {
         }
         Ok(())
     }
+}
+
+/// What only a running server can do.
+pub(crate) fn no_server() -> Problem {
+    Problem::new(
+        "no-server",
+        "No server runs on this directory, so nothing will happen that could be told.",
+        "Start it with `imprint serve`, or leave out --follow.",
+    )
 }
 
 fn held(directory: &Directory, why: &str, hint: &str) -> Problem {

@@ -317,14 +317,9 @@ admin = "@ADMIN"
 # devices' addresses and not the proxy's.
 # trusted_proxies = ["192.0.2.1", "10.0.0.0/8"]
 
-# Bounds for all devices together; each product has its own pace in the fleet file. 0 newcomers a
-# second is no limit. Renewals and devices that are in already are not counted.
-# [limits]
-# enrollments_per_second = 0
-# burst = 10
-# connections = 8192
-# connections_per_address = 6144
-# requests_in_flight = 1024
+# The authorities (PEM) by which those are known whom this server calls, webhooks for one. Left out:
+# those that the operating system trusts.
+# outbound_ca = "ca/outbound.pem"
 
 # Days for which the server makes its own certificate; it does so by itself when a third is left.
 # 0 for no expiry.
@@ -336,6 +331,21 @@ log_level = "info"
 
 # Whether the keys here are marked as not to be trusted. Changing this does not change the keys.
 for_tests = @TESTS
+
+# Bounds for all devices together; each product has its own pace in the fleet file. 0 newcomers a
+# second is no limit. Renewals and devices that are in already are not counted.
+# [limits]
+# enrollments_per_second = 0
+# burst = 10
+# connections = 8192
+# connections_per_address = 6144
+# requests_in_flight = 1024
+
+# Who is told what happens in the fleet: each event is posted there as JSON, signed, in order, at
+# least once. `imprint events key URL` prints the key. Kinds left out: all of them.
+# [[webhook]]
+# url = "https://hooks.example/imprint"
+# kinds = ["device-*", "certificate-revoked"]
 "#;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use imprint_server::outbound::Roots;
 use imprint_server::{Addresses, Chance, Config, Running, Server};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
@@ -125,6 +126,11 @@ async fn config(directory: &Directory, opened: &Opened, order: &Serve) -> anyhow
         identity: identity(directory, opened, world::now()).await?,
         admin_tokens: vec![opened.admin_token],
         trusted_proxies: settings.proxies().map_err(anyhow::Error::msg)?,
+        webhooks: settings.webhooks().map_err(anyhow::Error::msg)?,
+        outbound_roots: match &settings.outbound_ca {
+            Some(file) => Roots::File(directory.root().join(file)),
+            None => Roots::System,
+        },
         limits: settings.limits.server(),
         hostile: order.hostile.then(|| Arc::new(world::chance) as Chance),
     })

@@ -4,11 +4,11 @@
 //! directory is (`IMPRINT_DIR`) and give the key that unseals (`IMPRINT_SEAL_KEY`), nothing else.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use imprint_pkix::certificate::is_http_url;
 use imprint_registrar::Rate;
-use imprint_server::Network;
+use imprint_server::{KindsError, Network, Webhook};
 use serde::Deserialize;
 
 use crate::toml_file;
@@ -36,6 +36,13 @@ pub(crate) struct Settings {
     /// Proxies whose `X-Forwarded-For` is believed: addresses or networks.
     #[serde(default)]
     pub(crate) trusted_proxies: Vec<String>,
+    /// Who is told what happened, and of which kinds of event.
+    #[serde(default)]
+    pub(crate) webhook: Vec<Hook>,
+    /// A PEM file with the authorities whose word counts for those whom the server calls, in the
+    /// directory or elsewhere; left out: those that the operating system trusts.
+    #[serde(default)]
+    pub(crate) outbound_ca: Option<PathBuf>,
     /// Days for which the server's own certificate is made; 0 for no expiry.
     #[serde(default = "default_server_days")]
     pub(crate) server_certificate_days: u32,
@@ -121,6 +128,17 @@ impl TryFrom<String> for Listener {
     }
 }
 
+/// A receiver of events.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Hook {
+    /// Where they are posted: https://, or http:// to this machine itself.
+    pub(crate) url: String,
+    /// Which: `device-revoked`, or `device-*` for all that begin so; left out: all.
+    #[serde(default)]
+    pub(crate) kinds: Vec<String>,
+}
+
 /// How the log looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -161,7 +179,30 @@ impl Settings {
         {
             return Err("`limits`: nobody could come in with a bound of 0".into());
         }
+        self.webhooks()?;
         self.proxies().map(|_| ())
+    }
+
+    /// The receivers of events, read.
+    pub(crate) fn webhooks(&self) -> Result<Vec<Webhook>, String> {
+        if self.webhook.len() > MOST_WEBHOOKS {
+            return Err(format!(
+                "`webhook`: use at most {MOST_WEBHOOKS}; one receiver can tell others"
+            ));
+        }
+        let read = |hook: &Hook| {
+            let twice = self.webhook.iter().filter(|other| other.url == hook.url);
+            if twice.count() > 1 {
+                return Err(format!("`webhook`: {:?} stands there twice", hook.url));
+            }
+            let url = hook.url.parse();
+            let kinds: Result<_, KindsError> = hook.kinds.iter().map(|text| text.parse()).collect();
+            Ok(Webhook {
+                url: url.map_err(|error| format!("`webhook.url`: {error}"))?,
+                kinds: kinds.map_err(|error| format!("`webhook.kinds`: {error}"))?,
+            })
+        };
+        self.webhook.iter().map(read).collect()
     }
 
     /// The proxies, read.
@@ -252,6 +293,9 @@ fn check_url(url: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Each has a task that looks at the journal four times a second.
+const MOST_WEBHOOKS: usize = 16;
+
 fn default_server_days() -> u32 {
     365
 }
@@ -294,6 +338,22 @@ mod tests {
                 "use a full host name or an address",
             ),
             ("trusted_proxies = [\"proxy\"]", "`trusted_proxies`"),
+            (
+                "[[webhook]]\nurl = \"http://hooks.example/\"",
+                "`webhook.url`: \"http://hooks.example/\" can't be called: it is in the clear",
+            ),
+            (
+                "[[webhook]]\nurl = \"https://a.example/\"\nkinds = [\"Device\"]",
+                "`webhook.kinds`: \"Device\" is no kind of event",
+            ),
+            (
+                "[[webhook]]\nurl = \"https://a.example/\"\nkind = [\"device-*\"]",
+                "line 8: unknown key `kind` in [[webhook]]; did you mean `kinds`?",
+            ),
+            (
+                "[[webhook]]\nurl = \"https://a/\"\n[[webhook]]\nurl = \"https://a/\"",
+                "stands there twice",
+            ),
             ("log_format = \"xml\"", "line 6"),
             ("server_certificate_days = 40000", "36500"),
         ] {

@@ -7,6 +7,8 @@ use zeroize::Zeroizing;
 
 use crate::limits::Limits;
 use crate::network::Network;
+use crate::outbound::Roots;
+use crate::webhooks::Webhook;
 use crate::world::Chance;
 
 /// Everything that can be set.
@@ -23,6 +25,10 @@ pub struct Config {
     pub admin_tokens: Vec<[u8; 32]>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
+    /// Who is told what happened.
+    pub webhooks: Vec<Webhook>,
+    /// Whose word counts for the certificates of those whom the server calls.
+    pub outbound_roots: Roots,
     /// Bounds.
     pub limits: Limits,
     /// With a source of chance, the server is rude on purpose (`--hostile`): it loses, repeats and
@@ -58,6 +64,8 @@ impl fmt::Debug for Config {
             .field("identity", &self.identity)
             .field("admin_tokens", &self.admin_tokens.len())
             .field("trusted_proxies", &self.trusted_proxies)
+            .field("webhooks", &self.webhooks)
+            .field("outbound_roots", &self.outbound_roots)
             .field("limits", &self.limits)
             .field("hostile", &self.hostile.is_some())
             .finish()

@@ -5,6 +5,7 @@
 //!                         └─ device  /v1/time, /v1/profile, /v1/verify, /v1/report
 //! http  ─ listener ─────── http     CA certificates and revocation lists, nothing else
 //! admin ─ listener ─ tls ── admin    the operator's interface, /healthz, /readyz
+//! ledger ── webhooks ──── outbound   what happened, to those whom an operator has named
 //! ```
 //!
 //! TLS proves that a device holds its key and decides nothing else: every refusal is a sentence
@@ -25,6 +26,7 @@ pub mod outbound;
 mod reply;
 mod serve;
 mod tls;
+mod webhooks;
 mod world;
 
 pub use config::{Config, Identity};
@@ -32,4 +34,5 @@ pub use limits::Limits;
 pub use listener::Peer;
 pub use network::{Network, NetworkError};
 pub use serve::{Addresses, Running, Server, StartError};
+pub use webhooks::{Kinds, KindsError, Webhook};
 pub use world::{Chance, Clock, World};

@@ -8,6 +8,7 @@ use axum::routing::get;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use imprint_registrar::{Ledger, Registrar, Signer};
+use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use crate::admin;
@@ -31,6 +32,7 @@ impl<L: Ledger, S: Signer> Operators<L, S> {
         world: &World,
         lists: &Lists<L, S>,
         config: &Config,
+        stop: watch::Receiver<bool>,
     ) -> Self {
         let ready = {
             let registrar = Arc::clone(registrar);
@@ -43,6 +45,7 @@ impl<L: Ledger, S: Signer> Operators<L, S> {
             registrar: Arc::clone(registrar),
             world: world.clone(),
             tokens: config.admin_tokens.clone().into(),
+            stop: Some(stop),
         };
         let router = Router::new()
             .route("/healthz", get(|| async { "ok\n" }))

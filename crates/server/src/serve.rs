@@ -20,7 +20,9 @@ use crate::http::{Lists, Shelf};
 use crate::limits::ReportRate;
 use crate::listener::{Door, Lifetime, Listener, bind};
 use crate::operators::Operators;
+use crate::outbound::{Outbound, OutboundError};
 use crate::tls::{Clients, Shown, Tls};
+use crate::webhooks::Courier;
 use crate::world::World;
 
 /// The server.
@@ -58,6 +60,7 @@ impl Server {
         let shown = Arc::new(Shown::new(&config.identity)?);
         let for_devices = Tls::new(&shown, Clients::MayShow)?;
         let for_operators = Tls::new(&shown, Clients::Anonymous)?;
+        let outbound = Outbound::new(&config.outbound_roots)?;
         let (https, https_address) = listen("https", config.https)?;
         let (http, http_address) = listen("http", config.http)?;
         let (admin, admin_address) = listen("admin", config.admin)?;
@@ -90,7 +93,7 @@ impl Server {
             run.door(socket, listener(None), Arc::clone(&shelf));
         }
         if let Some(socket) = admin {
-            let door = Operators::new(&registrar, &world, &lists, &config);
+            let door = Operators::new(&registrar, &world, &lists, &config, lifetime.stop.clone());
             run.door(socket, listener(Some(for_operators)), Arc::new(door));
         }
         if let Some(socket) = https {
@@ -111,6 +114,10 @@ impl Server {
                 hostile: config.hostile.clone().map(|chance| Hostile { chance }),
             };
             run.door(socket, listener(Some(for_devices)), Arc::new(door));
+        }
+        for hook in &config.webhooks {
+            let courier = Courier::new(&registrar, &world, &outbound, hook.clone());
+            tokio::spawn(courier.run(lifetime.clone()).instrument(span.clone()));
         }
         let house = keep_house(registrar, world, lists, lifetime);
         tokio::spawn(house.instrument(span.clone()));
@@ -255,6 +262,9 @@ pub enum StartError {
     /// The server certificate or its key can't be used.
     #[error("the server certificate can't be used")]
     Identity(#[from] rustls::Error),
+    /// The authorities for those whom the server calls can't be read.
+    #[error("the server can't call anybody")]
+    Outbound(#[from] OutboundError),
     /// The first revocation lists can't be made.
     #[error("the revocation lists can't be made")]
     Lists(#[from] CrlError),

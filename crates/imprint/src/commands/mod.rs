@@ -6,6 +6,7 @@ mod allow;
 mod apply;
 mod ca;
 mod device;
+mod events;
 mod journal;
 mod token;
 mod why;
@@ -13,7 +14,7 @@ mod why;
 use anyhow::bail;
 use imprint_registrar::Fleet;
 
-use crate::cli::{Allow, Apply, Ca, Command, Device, Journal, Token};
+use crate::cli::{Allow, Apply, Ca, Command, Device, Events, Journal, Token};
 use crate::desk::Desk;
 use crate::outcome::Outcome;
 
@@ -43,6 +44,7 @@ pub(crate) enum Prepared {
         device: String,
     },
     Journal(Journal),
+    Events(Events),
     Ca(Ca),
     Status,
 }
@@ -77,6 +79,7 @@ pub(crate) fn prepare(command: Command) -> anyhow::Result<Prepared> {
         }
         Command::Why { device } => Prepared::Why { device },
         Command::Journal(order) => Prepared::Journal(order),
+        Command::Events(order) => Prepared::Events(order),
         Command::Ca(order) => Prepared::Ca(order),
         Command::Status => Prepared::Status,
         _ => bail!("this command has no way to the admin API"),
@@ -100,6 +103,7 @@ pub(crate) async fn run(desk: &mut Desk, command: Prepared, json: bool) -> anyho
         }
         Prepared::Why { device } => why::run(desk, &device, json).await,
         Prepared::Journal(order) => journal::run(desk, order, json).await,
+        Prepared::Events(order) => events::run(desk, order, json).await,
         Prepared::Ca(order) => ca::run(desk, order, json).await,
         Prepared::Status => ca::status(desk, json).await,
     }

@@ -115,6 +115,8 @@ async fn serve(directory: &Directory) -> anyhow::Result<(Opened, Running)> {
         identity: identity(directory, &opened, world::now()).await?,
         admin_tokens: vec![opened.admin_token],
         trusted_proxies: Vec::new(),
+        webhooks: Vec::new(),
+        outbound_roots: imprint_server::outbound::Roots::default(),
         limits: Limits::default(),
         hostile: None,
     };

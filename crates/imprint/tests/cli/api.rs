@@ -51,6 +51,7 @@ impl Api {
             registrar: Arc::new(Registrar::new(ledger, signer, authorities)),
             world,
             tokens: Arc::new([admin::token_digest("other"), admin::token_digest(TOKEN)]),
+            stop: None,
         });
         Self {
             router,

@@ -12,6 +12,7 @@ mod auth;
 mod authorities;
 mod devices;
 mod error;
+mod events;
 mod extract;
 mod journal;
 mod products;
@@ -29,6 +30,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, get};
 use imprint_identity::UnixTime;
 use imprint_registrar::{Ledger, Registrar, Signer};
+use tokio::sync::{Semaphore, watch};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::path::Paths;
@@ -50,6 +52,8 @@ pub struct State<L, S> {
     pub world: World,
     /// [`token_digest`] of each token that opens the API.
     pub tokens: Arc<[[u8; 32]]>,
+    /// Becomes true when the server stops, so that nobody waits any longer; `None` without a server.
+    pub stop: Option<watch::Receiver<bool>>,
 }
 
 impl<L, S> Clone for State<L, S> {
@@ -58,6 +62,7 @@ impl<L, S> Clone for State<L, S> {
             registrar: Arc::clone(&self.registrar),
             world: self.world.clone(),
             tokens: Arc::clone(&self.tokens),
+            stop: self.stop.clone(),
         }
     }
 }
@@ -68,6 +73,9 @@ struct Admin<L, S> {
     world: World,
     tokens: Arc<[[u8; 32]]>,
     wrong_tokens: Mutex<WrongTokens>,
+    /// Places for those who wait for events.
+    waiting: Semaphore,
+    stop: Option<watch::Receiver<bool>>,
 }
 
 impl<L: Ledger, S: Signer> Admin<L, S> {
@@ -99,12 +107,15 @@ pub fn router<L: Ledger, S: Signer>(state: State<L, S>) -> Router {
         registrar,
         world,
         tokens,
+        stop,
     } = state;
     let admin = Arc::new(Admin {
         registrar,
         world,
         tokens,
         wrong_tokens: Mutex::default(),
+        waiting: Semaphore::new(events::MOST_WAITING),
+        stop,
     });
     let (api, document) = routes::<L, S>().split_for_parts();
     let document: Arc<str> = document.to_json().unwrap_or_default().into();
@@ -136,6 +147,7 @@ fn routes<L: Ledger, S: Signer>() -> OpenApiRouter<Arc<Admin<L, S>>> {
         .merge(tokens::routes())
         .merge(devices::routes())
         .merge(journal::routes())
+        .merge(events::routes())
 }
 
 /// The part of the document that no route brings along.

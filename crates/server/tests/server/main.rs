@@ -10,6 +10,7 @@
 mod channel;
 mod device;
 mod est;
+mod events;
 mod hostile;
 mod limits;
 mod log;
@@ -18,3 +19,4 @@ mod outbound;
 mod plain;
 mod support;
 mod tls;
+mod webhooks;

@@ -12,6 +12,7 @@ use imprint_pkix::{SignatureAlgorithm, dn};
 use imprint_registrar::product::Product;
 use imprint_registrar::tokens::TokenOrder;
 use imprint_registrar::{Authorities, Issuer, Ledger, Registrar, Signer as _};
+use imprint_server::outbound::Roots;
 use imprint_server::{Config, Identity, Limits, Running, Server, World};
 use imprint_signer::{KeyAlgorithm, KeyDirectory, KeySigner, Seal};
 use imprint_sqlite::Sqlite;
@@ -79,17 +80,7 @@ impl<L: Ledger> Fleet<L> {
             Authorities::new(vec![issuing.unwrap()], vec![root.clone()], None).unwrap();
         let registrar = Arc::new(Registrar::new(ledger, signer, authorities));
 
-        let loopback = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let mut config = Config {
-            https: loopback,
-            http: loopback,
-            admin: loopback,
-            identity,
-            admin_tokens: vec![imprint_server::admin::token_digest("an admin token")],
-            trusted_proxies: Vec::new(),
-            limits: Limits::default(),
-            hostile: None,
-        };
+        let mut config = config(identity);
         change(&mut config);
         let running = Server::start(config, Arc::clone(&registrar), world.clone())
             .await
@@ -168,6 +159,26 @@ impl<L: Ledger> Fleet<L> {
 
     pub(crate) fn now(&self) -> UnixTime {
         self.world.now()
+    }
+
+    /// The fleet without a server, whose ledger is still open.
+    pub(crate) async fn stopped(self) -> Stopped<L> {
+        let Self {
+            registrar,
+            running,
+            root,
+            issuer,
+            world,
+            _directory: directory,
+        } = self;
+        running.shutdown().await;
+        Stopped {
+            registrar,
+            root,
+            issuer,
+            world,
+            directory,
+        }
     }
 
     /// Another server certificate of this fleet.
@@ -262,4 +273,62 @@ fn serial() -> [u8; 20] {
     let mut serial = [1; 20];
     aws_chance(&mut serial[1..]);
     serial
+}
+
+/// A fleet whose server has stopped.
+pub(crate) struct Stopped<L = Sqlite> {
+    registrar: Arc<Registrar<L, KeySigner>>,
+    root: Vec<u8>,
+    issuer: Certificate,
+    world: World,
+    directory: TempDir,
+}
+
+impl<L: Ledger> Stopped<L> {
+    /// Mints a token, as a command on the stopped directory does.
+    pub(crate) async fn token(&self, product: &str) {
+        let order = TokenOrder {
+            product: product.to_owned(),
+            count: 1,
+            ..TokenOrder::default()
+        };
+        let minted = self
+            .registrar
+            .token_new(order, "test", &aws_chance, clock());
+        minted.await.unwrap();
+    }
+
+    /// Its server again, on other ports.
+    pub(crate) async fn started(self, change: impl FnOnce(&mut Config)) -> Fleet<L> {
+        let identity = server_certificate(self.registrar.signer(), &self.issuer).await;
+        let mut config = config(identity);
+        change(&mut config);
+        let registrar = Arc::clone(&self.registrar);
+        let running = Server::start(config, registrar, self.world.clone()).await;
+        Fleet {
+            registrar: self.registrar,
+            running: running.unwrap(),
+            root: self.root,
+            issuer: self.issuer,
+            world: self.world,
+            _directory: self.directory,
+        }
+    }
+}
+
+/// Free ports of the loopback.
+fn config(identity: Identity) -> Config {
+    let loopback = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    Config {
+        https: loopback,
+        http: loopback,
+        admin: loopback,
+        identity,
+        admin_tokens: vec![imprint_server::admin::token_digest("an admin token")],
+        trusted_proxies: Vec::new(),
+        webhooks: Vec::new(),
+        outbound_roots: Roots::default(),
+        limits: Limits::default(),
+        hostile: None,
+    }
 }
