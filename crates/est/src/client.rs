@@ -6,6 +6,7 @@
 use core::fmt;
 
 use crate::body::{self, BodyError, LineStyle};
+use crate::date;
 use crate::multipart;
 use crate::refusal::{RefusalNote, Retry};
 use crate::request::{Request, RequestKind};
@@ -81,7 +82,7 @@ pub enum Answer {
     },
     /// Not yet: repeat the same request, with the same key (section 4.2.3).
     Pending {
-        /// Seconds to wait. `None` when the server, against the RFC, didn't say or gave a date.
+        /// Seconds to wait. `None` when the server, against the RFC, didn't say.
         retry_after: Option<u32>,
     },
     /// No.
@@ -106,7 +107,7 @@ impl Answer {
                 202,
                 Operation::SimpleEnroll | Operation::SimpleReenroll | Operation::ServerKeyGen,
             ) => Ok(Self::Pending {
-                retry_after: seconds(header("Retry-After")),
+                retry_after: seconds(&header),
             }),
             (204, Operation::CsrAttrs) => Ok(Self::NoCsrAttrs),
             // 404 says the same (RFC 7030 section 4.5.2), unless it is our "no such product".
@@ -126,7 +127,7 @@ pub struct Refusal {
     pub status: u16,
     /// Our header. Other servers don't send it, and proxies answer without it.
     pub note: Option<RefusalNote>,
-    /// `Retry-After` in seconds. A date is not read: a device without a clock can't.
+    /// `Retry-After` in seconds. A date counts from the reply's own `Date`; without one it is not read.
     pub retry_after: Option<u32>,
     /// The sentence for a person: printable, on one line, perhaps empty.
     pub text: String,
@@ -139,7 +140,7 @@ impl Refusal {
         Self {
             status,
             note: header(RefusalNote::HEADER).and_then(RefusalNote::parse),
-            retry_after: seconds(header("Retry-After")),
+            retry_after: seconds(&header),
             text: printable(body),
         }
     }
@@ -207,8 +208,11 @@ fn granted(
 /// What PEM calls a certs-only CMS.
 pub(crate) const PKCS7_LABELS: &[&str] = &["PKCS7", "CMS"];
 
-fn seconds(retry_after: Option<&str>) -> Option<u32> {
-    retry_after?.trim().parse().ok()
+/// `Retry-After` in seconds. A date is read against the server's own `Date`, which needs no clock here.
+fn seconds<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Option<u32> {
+    let retry_after = header("Retry-After")?.trim();
+    let number = retry_after.parse().ok();
+    number.or_else(|| date::seconds_until(retry_after, header("Date")?.trim()))
 }
 
 /// The first line of what a stranger wrote, safe for a terminal and a log.
@@ -483,6 +487,28 @@ mod tests {
                 &[("Retry-After", "Tue, 24 Nov 2026 17:08:11 GMT")],
                 "",
                 Ok(Answer::Pending { retry_after: None }),
+            ),
+            (
+                SimpleEnroll,
+                202,
+                &[
+                    ("Retry-After", "Tue, 24 Nov 2026 17:08:11 GMT"),
+                    ("Date", "Tue, 24 Nov 2026 17:07:41 GMT"),
+                ],
+                "",
+                Ok(Answer::Pending {
+                    retry_after: Some(30),
+                }),
+            ),
+            (
+                SimpleEnroll,
+                503,
+                &[
+                    ("Retry-After", "Tue, 24 Nov 2026 17:08:11 GMT"),
+                    ("Date", "Tue, 24 Nov 2026 18:08:11 GMT"),
+                ],
+                "late",
+                other(503, Some(0), "late"),
             ),
             (
                 SimpleEnroll,

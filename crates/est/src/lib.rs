@@ -11,6 +11,7 @@
 mod basic;
 mod body;
 pub mod client;
+mod date;
 mod multipart;
 mod refusal;
 mod reply;
