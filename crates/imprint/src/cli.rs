@@ -217,6 +217,9 @@ pub(crate) struct TokenNew {
     /// They sleep until `imprint token arm`.
     #[arg(long)]
     pub(crate) dormant: bool,
+    /// Also write each as a QR code, `DIR/<its id>.svg`, for its owner's eyes alone.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) qr: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -57,7 +57,10 @@ pub(crate) fn prepare(command: Command) -> anyhow::Result<Prepared> {
             fleet: Box::new(apply::read(&file)?),
             dry_run,
         },
-        Command::Token(order) => Prepared::Token(order),
+        Command::Token(order) => {
+            token::prepare(&order)?;
+            Prepared::Token(order)
+        }
         Command::Allow(Allow::Add(change)) => Prepared::AllowAdd {
             hardware: allow::read(&change.items)?,
             product: change.product,

@@ -1,12 +1,22 @@
 //! `imprint token ...`.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use fast_qr::convert::Builder as _;
+use fast_qr::convert::svg::SvgBuilder;
+use fast_qr::{ECL, QRBuilder};
 use http::Method;
 use imprint_server::admin::views::{MintedView, Rebind, TokenOrderView, TokenView};
 
 use super::shown;
 use crate::cli::{Token, TokenNew};
 use crate::desk::{Desk, encoded, with_query};
+use crate::directory::{sync_directory, write_new};
 use crate::outcome::{Outcome, facts, table};
+use crate::problem;
 
 pub(super) async fn run(desk: &mut Desk, order: Token, json: bool) -> anyhow::Result<Outcome> {
     match order {
@@ -33,8 +43,24 @@ pub(super) async fn run(desk: &mut Desk, order: Token, json: bool) -> anyhow::Re
     }
 }
 
+/// Makes the directory for QR codes, so that no token is made that can't be written down.
+pub(super) fn prepare(order: &Token) -> anyhow::Result<()> {
+    let Token::New(TokenNew { qr: Some(dir), .. }) = order else {
+        return Ok(());
+    };
+    let name = dir.display();
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("{name} can't be made"))?;
+    tempfile::tempfile_in(dir).with_context(|| format!("nothing can be written to {name}"))?;
+    Ok(())
+}
+
 /// One token a line and nothing else, so that a script or a label printer can take them.
 async fn new(desk: &mut Desk, order: TokenNew, json: bool) -> anyhow::Result<Outcome> {
+    let qr = order.qr;
     let body = TokenOrderView {
         product: order.product,
         hardware: order.hardware,
@@ -45,10 +71,35 @@ async fn new(desk: &mut Desk, order: TokenNew, json: bool) -> anyhow::Result<Out
     let text = desk
         .ask(Method::POST, "/api/v1/tokens", Some(&body))
         .await?;
-    shown(text, json, |minted: &Vec<MintedView>| {
+    let minted: Vec<MintedView> = serde_json::from_str(&text)?;
+    let written = qr.map_or(Ok(()), |dir| write_codes(&dir, &minted));
+    let text = if json {
+        text
+    } else {
         let tokens: Vec<_> = minted.iter().map(|minted| minted.token.as_str()).collect();
         tokens.join("\n")
+    };
+    // The tokens are there, whatever the disk says: this is the only time that they are shown.
+    Ok(match written {
+        Ok(()) => Outcome::done(text),
+        Err(error) => {
+            eprintln!("{}", problem::render(&error, json));
+            Outcome::found(text)
+        }
     })
+}
+
+/// One file a token. A code that is damaged by a quarter can still be read: labels get scratched.
+fn write_codes(dir: &Path, minted: &[MintedView]) -> anyhow::Result<()> {
+    for one in minted {
+        let code = QRBuilder::new(one.token.as_str())
+            .ecl(ECL::Q)
+            .build()
+            .map_err(|error| anyhow::anyhow!("token {} fits no QR code: {error:?}", one.id))?;
+        let svg = SvgBuilder::default().to_str(&code);
+        write_new(&dir.join(format!("{}.svg", one.id)), svg.as_bytes(), 0o600)?;
+    }
+    sync_directory(dir)
 }
 
 async fn act(

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{Place, THERMO, with_stdin};
+use crate::support::{Place, THERMO, mode, with_stdin};
 
 fn states(place: &Place) -> Vec<String> {
     let tokens = place.json(&["token", "list"]);
@@ -42,6 +42,39 @@ fn a_token_is_printed_once_and_kept_as_a_hash() {
             assert!(!text.contains(token) && !text.contains(&squeezed));
         }
     }
+}
+
+#[test]
+fn a_token_can_be_had_as_a_qr_code_for_its_owners_eyes() {
+    let place = Place::with_fleet(THERMO);
+    let dir = place.path("labels/batch-7");
+    let new = [
+        "token",
+        "new",
+        "--product",
+        "thermo",
+        "--count",
+        "3",
+        "--qr",
+    ];
+    let out = place.ok(&[&new[..], &[dir.to_str().unwrap()]].concat());
+    assert_eq!(out.lines().count(), 3, "printed all the same");
+    assert_eq!(mode(&dir), 0o700);
+    let list = place.json(&["token", "list"]);
+    for token in list.as_array().unwrap() {
+        let path = dir.join(format!("{}.svg", token["id"].as_str().unwrap()));
+        assert_eq!(mode(&path), 0o600);
+        let svg = fs::read_to_string(&path).unwrap();
+        assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>"), "{svg}");
+        for token in out.lines() {
+            assert!(!svg.contains(token), "a scanner for secrets sees a picture");
+        }
+    }
+    // A place that can't be written to is told before any token is made.
+    let file = place.write("file", "");
+    let refused = place.refused(&[&new[..], &[&file]].concat());
+    assert!(refused.contains("file can't be made"), "{refused}");
+    assert_eq!(states(&place), ["minted"; 3]);
 }
 
 #[test]
