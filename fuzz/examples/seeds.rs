@@ -2,11 +2,13 @@
 //! fuzzing begins behind the first `return Err`. The same bytes each time; run it after a format has
 //! changed: `cargo run --manifest-path fuzz/Cargo.toml --example seeds`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
 use imprint_attest::Token;
+use imprint_claim::{Call, Created, Format, Outcome, Registered, Rejected, Reply, Template};
 use imprint_device::{
     Code, Credential, Digest, Errand, Fingerprint, Key, Member, Place, Quarantine, Record, Refusal,
     Renewal, Retry, Slot, Step, image,
@@ -45,6 +47,9 @@ fn main() {
     crls();
     est_requests(&requests[0].1);
     est_answers(ders[0]);
+    claim_topics();
+    claim_messages(&requests[0].1);
+    claim_templates();
     let token = Token::from_entropy(*b"0123456789abcdef").text();
     save("token", "text", token.as_bytes());
     save(
@@ -328,6 +333,124 @@ fn est_answers(certificate: &[u8]) {
         "serverkeygen",
         format!("{head}{parts}").as_bytes(),
     );
+}
+
+fn claim_topics() {
+    for (at, topic) in imprint_claim::reserved("t-1").iter().enumerate() {
+        let name = topic.name.replace(['$', '/'], "_");
+        let wanted = ["$aws/#", "$aws/certificates/+/+/accepted", "#"][at % 3];
+        save(
+            "claim_topic",
+            &name,
+            format!("{wanted}\n{}", topic.name).as_bytes(),
+        );
+    }
+}
+
+/// Each kind of message in each format; the first byte says which.
+fn claim_messages(csr: &[u8]) {
+    let csr_pem = imprint_pkix::pem::encode("CERTIFICATE REQUEST", csr);
+    let parameters = BTreeMap::from([("SerialNumber".to_owned(), "SN-1".to_owned())]);
+    let created = |key: Option<&str>| {
+        Reply::Created(Created {
+            ownership: "o".to_owned(),
+            certificate_id: "00".repeat(32),
+            certificate_pem: "-----BEGIN CERTIFICATE-----\n".to_owned(),
+            private_key_pem: key.map(|key| key.to_owned().into()),
+        })
+    };
+    let registered = Reply::Registered(Registered {
+        device_configuration: parameters.clone(),
+        thing_name: Some("dev-1".to_owned()),
+    });
+    let rejected = Reply::Rejected(Rejected {
+        status: 403,
+        error: "AccessDenied".to_owned(),
+        message: "Access Denied [token-leased] no; retry=60".to_owned(),
+    });
+    let register = imprint_claim::Request::Register {
+        ownership: "o".to_owned(),
+        parameters,
+    };
+    for format in Format::ALL {
+        let cbor = if format == Format::Cbor { 4 } else { 0 };
+        let calls: Vec<_> = Call::all("t")
+            .filter(|call| call.format == format)
+            .collect();
+        for (name, topic, request) in [
+            ("create_keys", 0_u8, imprint_claim::Request::CreateKeys),
+            (
+                "create_from_csr",
+                1,
+                imprint_claim::Request::CreateFromCsr {
+                    csr_pem: csr_pem.clone(),
+                },
+            ),
+            ("register", 2, register.clone()),
+        ] {
+            let payload = request.encode(format);
+            let read = imprint_claim::Request::parse(&calls[usize::from(topic)], &payload);
+            assert_eq!(read, Ok(request), "{name}");
+            let input = [&[topic | cbor][..], &payload].concat();
+            save(
+                "claim_message",
+                &format!("{name}_{}", format.name()),
+                &input,
+            );
+        }
+        for (name, topic, reply) in [
+            ("created", 1_u8, created(None)),
+            (
+                "created_with_key",
+                0,
+                created(Some("-----BEGIN PRIVATE KEY-----\n")),
+            ),
+            ("registered", 2, registered.clone()),
+            ("rejected", 2, rejected.clone()),
+        ] {
+            let payload = reply.encode(format);
+            let outcome = reply.outcome();
+            let read = Reply::parse(&calls[usize::from(topic)], outcome, &payload);
+            assert_eq!(read, Ok(reply), "{name}");
+            let no = if outcome == Outcome::Rejected { 16 } else { 0 };
+            let input = [&[topic | cbor | 8 | no][..], &payload].concat();
+            save(
+                "claim_message",
+                &format!("{name}_{}", format.name()),
+                &input,
+            );
+        }
+    }
+    save("claim_message", "create_keys_empty", &[0]);
+}
+
+/// Every template of the crate's own cases, and a value to fill it with.
+fn claim_templates() {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/claim/cases/evaluate.json");
+    let cases: serde_json::Value = serde_json::from_slice(&fs::read(cases).unwrap()).unwrap();
+    for case in cases["templates"].as_array().unwrap() {
+        let name = case["name"].as_str().unwrap();
+        let template = case["template"].to_string();
+        assert!(Template::parse_bulk(&template).is_ok(), "{name}");
+        save(
+            "claim_template",
+            name,
+            format!("SN-1\n{template}").as_bytes(),
+        );
+    }
+    let certificate = r#""Resources":{"c":{"Type":"AWS::IoT::Certificate","Properties":{"CertificateId":{"Ref":"AWS::IoT::Certificate::Id"}}}}"#;
+    for case in cases["expressions"].as_array().unwrap() {
+        let (name, expression) = (case["name"].as_str().unwrap(), &case["expression"]);
+        let template = format!(
+            r#"{{"Parameters":{{"SerialNumber":{{"Type":"String"}},"DeviceLocation":{{"Type":"String"}},"Region":{{"Type":"String"}}}},"Mappings":{{"LocationTable":{{"Seattle":{{"LocationUrl":"u","Zones":["a","b"]}}}}}},{certificate},"DeviceConfiguration":{{"x":{expression}}}}}"#
+        );
+        assert!(Template::parse(&template).is_ok(), "{name}");
+        save(
+            "claim_template",
+            name,
+            format!("Seattle\n{template}").as_bytes(),
+        );
+    }
 }
 
 /// One a source, where a plain value will do.

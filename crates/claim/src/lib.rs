@@ -10,6 +10,7 @@
 
 mod fields;
 pub mod filter;
+pub mod hook;
 mod json;
 mod message;
 mod refusal;
