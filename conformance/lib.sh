@@ -45,7 +45,7 @@ imprint() {
 # init [ARGUMENT...]: a fresh directory, every listener on a free port of loopback.
 init() {
     imprint init --host localhost --host 127.0.0.1 --https 127.0.0.1:0 --http 127.0.0.1:0 \
-        --admin 127.0.0.1:0 "$@" >"$work/init.log" 2>&1 || { cat "$work/init.log"; exit 1; }
+        --mqtts 127.0.0.1:0 --admin 127.0.0.1:0 "$@" >"$work/init.log" 2>&1 || { cat "$work/init.log"; exit 1; }
     root="$work/dir/ca/root.pem"
 }
 
@@ -62,11 +62,13 @@ serve() {
         sleep 0.05
     done
     [ -n "$line" ] || { echo "the server is not ready:"; cat "$work/ready" "$work/serve.log"; exit 1; }
-    # These three are what the scripts talk to.
+    # These four are what the scripts talk to.
     # shellcheck disable=SC2034
     https=localhost:$(listener "$line" https)
     # shellcheck disable=SC2034
     http=127.0.0.1:$(listener "$line" http)
+    # shellcheck disable=SC2034
+    mqtts=$(listener "$line" mqtts)
     est=https://$https/.well-known/est
 }
 

@@ -190,7 +190,7 @@ def fleet(program, folder):
     hosts = ["127.0.0.1", *random_hosts()]
     here = "127.0.0.1:0"
     command = [program, "init", "--dir", folder, f"--name={random_text(48)}", "--https", here, "--http", here]
-    command += ["--admin", here, *(word for host in hosts for word in ("--host", host))]
+    command += ["--mqtts", here, "--admin", here, *(word for host in hosts for word in ("--host", host))]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     server = subprocess.Popen([program, "serve", "--dir", folder], stdout=subprocess.PIPE,
                               stderr=subprocess.DEVNULL, text=True)

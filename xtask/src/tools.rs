@@ -49,6 +49,12 @@ pub(crate) const DEBIAN: &[Tool] = &[
         probe: &["pki", "--help"],
     },
     Tool {
+        name: "mosquitto's clients",
+        checks: "what MQTT clients see",
+        packages: &["mosquitto-clients"],
+        probe: &["sh", "-c", "command -v mosquitto_pub mosquitto_sub"],
+    },
+    Tool {
         name: "jq",
         checks: "reading what `--json` prints, in the conformance scripts",
         packages: &["jq"],

@@ -94,7 +94,7 @@ pub(crate) struct Init {
     /// Where CA certificates and revocation lists are served in the clear.
     #[arg(long, default_value = "0.0.0.0:8080", value_name = "ADDR")]
     pub(crate) http: SocketAddr,
-    /// Where devices will come in over MQTT. Kept in the settings; this version does not listen there.
+    /// Where devices come in over MQTT.
     #[arg(long, default_value = "0.0.0.0:8883", value_name = "ADDR")]
     pub(crate) mqtts: SocketAddr,
     /// Where operators come in.

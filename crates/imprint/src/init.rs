@@ -303,10 +303,14 @@ hosts = [@HOSTS]
 https = "@HTTPS"
 # http: CA certificates and revocation lists, in the clear as PKI serves them, and nothing else.
 http = "@HTTP"
-# mqtts: devices over MQTT. This version does not listen there yet.
+# mqtts: devices over MQTT 3.1.1 and 5, for the topics of provisioning alone: it is no broker.
 mqtts = "@MQTTS"
 # admin: operators. The `imprint` commands find it by themselves.
 admin = "@ADMIN"
+
+# Whether https speaks MQTT as well, with clients that ask for it in TLS (ALPN "mqtt" or
+# "x-amzn-mqtt-ca"): one port for all devices, such as 443.
+# mqtt_on_https = true
 
 # The URL under which devices and relying parties reach the http listener. Certificates point there
 # for revocation lists. Left out, it is made of the first host above that is not this machine's own

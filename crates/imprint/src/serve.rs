@@ -122,6 +122,8 @@ async fn config(directory: &Directory, opened: &Opened, order: &Serve) -> anyhow
     Ok(Config {
         https: settings.https.0,
         http: settings.http.0,
+        mqtts: settings.mqtts.0,
+        mqtt_on_https: settings.mqtt_on_https,
         admin: settings.admin.0,
         identity: identity(directory, opened, world::now()).await?,
         admin_tokens: vec![opened.admin_token],
@@ -141,6 +143,7 @@ fn announce(addresses: Addresses) -> anyhow::Result<()> {
     let listeners = [
         ("https", addresses.https),
         ("http", addresses.http),
+        ("mqtts", addresses.mqtts),
         ("admin", addresses.admin),
     ];
     let mut line = "ready".to_owned();

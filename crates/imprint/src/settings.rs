@@ -25,9 +25,12 @@ pub(crate) struct Settings {
     pub(crate) https: Listener,
     /// Where CA certificates and revocation lists are served in the clear.
     pub(crate) http: Listener,
-    /// Where devices will come in over MQTT: read, so that settings need not change with it.
+    /// Where devices come in over MQTT.
     #[serde(default)]
     pub(crate) mqtts: Listener,
+    /// Whether the `https` listener speaks MQTT as well, with clients that ask for it by ALPN.
+    #[serde(default)]
+    pub(crate) mqtt_on_https: bool,
     /// Where operators come in.
     pub(crate) admin: Listener,
     /// The URL under which devices and relying parties reach the `http` listener.

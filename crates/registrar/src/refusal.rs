@@ -249,6 +249,27 @@ catalogue! {
     RateLimited "rate-limited" Passing Retry::After(1), Enroll,
         "More devices ask to join than the fleet lets in at once.",
         "Nothing; each device is told when its turn comes. `limits` in the product sets the pace.";
+    PacketUnreadable "packet-unreadable" Request NEVER, Bootstrap,
+        "The MQTT packet can't be read.",
+        "Speak MQTT 3.1.1 or 5; the server's log says what was wrong with the packet.";
+    PacketTooLarge "packet-too-large" Request NEVER, Bootstrap,
+        "The MQTT packet is larger than this server takes.",
+        "Send less; MQTT 5 clients are told the maximum packet size when they connect.";
+    PacketUnexpected "packet-unexpected" Request NEVER, Bootstrap,
+        "The MQTT packet has no place here.",
+        "Begin with one CONNECT; publish, subscribe and ping afterwards.";
+    MqttUnsupported "mqtt-unsupported" Request NEVER, Bootstrap,
+        "This server is no broker: it retains and shares nothing, and delivers nothing exactly once.",
+        "Publish with QoS 0 or 1 and without the retain flag.";
+    MqttLimit "mqtt-limit" Request NEVER, Bootstrap,
+        "Too many requests came on one connection before the first was answered.",
+        "Wait for each answer before asking the next.";
+    MqttSilent "mqtt-silent" Passing SOON, Bootstrap,
+        "The connection was silent for longer than its keep-alive.",
+        "Send a ping in time, and read what the server sends.";
+    TopicForbidden "topic-forbidden" Denied NEVER, Bootstrap,
+        "Nothing may be published to this topic here.",
+        "This server is no broker: publish to the provisioning topics and to nothing else.";
     ReportUnreadable "report-unreadable" Request NEVER, Enroll,
         "The report can't be read.",
         "Send JSON of at most 1 KiB with the documented codes.";

@@ -190,7 +190,8 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
     }
 
     /// Keeps a sample of a refusal, bounded for each address; written down by [`Self::housekeep`].
-    pub(crate) fn note(&self, refusal: &Refusal, origin: &Origin, now: UnixTime) {
+    /// The registrar notes its own; a door notes what did not get as far as the registrar.
+    pub fn note(&self, refusal: &Refusal, origin: &Origin, now: UnixTime) {
         tracing::info!(
             code = refusal.code.as_str(),
             step = refusal.code.step().name(),

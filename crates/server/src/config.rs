@@ -17,6 +17,10 @@ pub struct Config {
     pub https: Option<SocketAddr>,
     /// Where CA certificates and revocation lists are served in the clear.
     pub http: Option<SocketAddr>,
+    /// Where devices come in over MQTT.
+    pub mqtts: Option<SocketAddr>,
+    /// Whether MQTT is spoken on `https` as well, with clients that ask for it by ALPN.
+    pub mqtt_on_https: bool,
     /// Where operators come in.
     pub admin: Option<SocketAddr>,
     /// The certificate with which `https` and `admin` show themselves.
@@ -60,6 +64,8 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("https", &self.https)
             .field("http", &self.http)
+            .field("mqtts", &self.mqtts)
+            .field("mqtt_on_https", &self.mqtt_on_https)
             .field("admin", &self.admin)
             .field("identity", &self.identity)
             .field("admin_tokens", &self.admin_tokens.len())

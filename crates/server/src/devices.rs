@@ -34,7 +34,7 @@ pub(crate) struct Devices<L, S> {
     pub(crate) ca_certs: Vec<u8>,
     pub(crate) trusted_proxies: Vec<Network>,
     pub(crate) body_timeout: Duration,
-    pub(crate) in_flight: Semaphore,
+    pub(crate) in_flight: Arc<Semaphore>,
     /// Of those, what newcomers may take: a crowd at the gate leaves room for those who are in.
     pub(crate) newcomers: Semaphore,
     /// When the server began, for the pace of newcomers.

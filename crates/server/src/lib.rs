@@ -3,13 +3,14 @@
 //! ```text
 //! https ─ listener ─ tls ─┬─ est     RFC 7030, onto the road
 //!                         └─ device  /v1/time, /v1/profile, /v1/verify, /v1/report
+//! mqtts ─ listener ─ tls ── mqtt     reserved topics, and VERIFY by connecting
 //! http  ─ listener ─────── http     CA certificates and revocation lists, nothing else
 //! admin ─ listener ─ tls ── admin    the operator's interface, /healthz, /readyz
 //! ledger ── webhooks ──── outbound   what happened, to those whom an operator has named
 //! ```
 //!
 //! TLS proves that a device holds its key and decides nothing else: every refusal is a sentence
-//! over HTTP and not an alert. The clock and chance are closures that the binary brings.
+//! over HTTP or MQTT and not an alert. The clock and chance are closures that the binary brings.
 
 pub mod admin;
 mod config;
@@ -20,6 +21,7 @@ mod hostile;
 mod http;
 mod limits;
 mod listener;
+mod mqtt;
 mod network;
 mod operators;
 pub mod outbound;
@@ -30,7 +32,7 @@ mod webhooks;
 mod world;
 
 pub use config::{Config, Identity};
-pub use limits::Limits;
+pub use limits::{Limits, MqttLimits};
 pub use listener::Peer;
 pub use network::{Network, NetworkError};
 pub use serve::{Addresses, Running, Server, StartError};

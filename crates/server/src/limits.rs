@@ -27,6 +27,47 @@ pub struct Limits {
     pub connection_age: Duration,
     /// At the end, time for requests that are under way.
     pub drain: Duration,
+    /// What MQTT adds.
+    pub mqtt: MqttLimits,
+}
+
+/// The bounds of one MQTT connection, and of all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MqttLimits {
+    /// Time for CONNECT to arrive after the handshake.
+    pub connect: Duration,
+    /// The longest packet, all of it. A certification request of 4,096 characters (what AWS takes)
+    /// in JSON, or a `RegisterThing` with all its parameters, fits well.
+    pub packet_bytes: u32,
+    /// Filters in one SUBSCRIBE, and subscriptions of one connection; AWS has the same numbers.
+    pub filters: usize,
+    /// See `filters`.
+    pub subscriptions: usize,
+    /// Requests of one connection that are not answered yet, and answers that it has not
+    /// acknowledged yet. A device asks one thing at a time.
+    pub in_flight: u16,
+    /// The longest keep-alive; longer ones are cut, and MQTT 5 clients are told. AWS's maximum, and
+    /// what its SDKs ask for when they are not told otherwise.
+    pub keep_alive: Duration,
+    /// How long a client that wants no keep-alive may say nothing.
+    pub idle: Duration,
+    /// How old a connection may grow. A device has nothing to do here once it has its certificate.
+    pub connection_age: Duration,
+}
+
+impl Default for MqttLimits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            packet_bytes: 16 * 1024,
+            filters: 8,
+            subscriptions: 50,
+            in_flight: 8,
+            keep_alive: Duration::from_mins(20),
+            idle: Duration::from_mins(2),
+            connection_age: Duration::from_hours(1),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -40,6 +81,7 @@ impl Default for Limits {
             body: Duration::from_secs(15),
             connection_age: Duration::from_mins(10),
             drain: Duration::from_secs(10),
+            mqtt: MqttLimits::default(),
         }
     }
 }
@@ -62,6 +104,9 @@ pub(crate) const BODY_DISCARDED: usize = 1024 * 1024;
 /// The longest header block of a request: names, a token and a proxy's additions fit many times.
 /// hyper wants 8 KiB at least.
 pub(crate) const HEADER_BYTES: usize = 16 * 1024;
+
+/// The longest CONNECT. The client is a stranger still; the longest that an SDK sends is 400 bytes.
+pub(crate) const CONNECT_BYTES: u32 = 4 * 1024;
 
 /// The longest device report.
 pub(crate) const REPORT: usize = 1024;

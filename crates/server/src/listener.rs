@@ -30,6 +30,33 @@ use crate::network::Network;
 use crate::reply::Torn;
 use crate::tls::Tls;
 
+/// What is spoken on a listener's connections.
+pub(crate) trait Protocol: Send + Sync + 'static {
+    /// Holds one conversation, from the first byte to the last.
+    fn speak(
+        &self,
+        stream: impl Stream,
+        peer: &Peer,
+        terms: &Terms<'_>,
+    ) -> impl Future<Output = ()> + Send;
+}
+
+/// Bytes in both directions.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+/// What holds for one conversation.
+pub(crate) struct Terms<'a> {
+    pub(crate) limits: &'a Limits,
+    /// The places that are left on this listener.
+    pub(crate) places: &'a Semaphore,
+    pub(crate) lifetime: Lifetime,
+}
+
+/// HTTP/1.1, each request answered by a door.
+pub(crate) struct Http<D>(pub(crate) Arc<D>);
+
 /// What answers the requests of one listener.
 pub(crate) trait Door: Send + Sync + 'static {
     /// What it answers with.
@@ -51,6 +78,8 @@ pub struct Peer {
     pub address: IpAddr,
     /// The certificate that it showed, with proof that it holds the key and of nothing else.
     pub certificate: Option<PeerCertificate>,
+    /// The protocol that TLS agreed on (ALPN), if any was offered.
+    pub(crate) protocol: Option<Vec<u8>>,
     /// What a channel binding of this connection looks like.
     pub(crate) channel: Channel,
 }
@@ -90,7 +119,7 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 impl Listener {
     /// Takes connections until the server stops; the socket is closed then, whoever is still there.
-    pub(crate) async fn run<D: Door>(self, socket: TcpListener, door: Arc<D>) {
+    pub(crate) async fn run<P: Protocol>(self, socket: TcpListener, protocol: Arc<P>) {
         let listener = Arc::new(self);
         let free = Arc::new(Semaphore::new(listener.limits.connections));
         let crowd = Arc::new(Crowd::default());
@@ -119,10 +148,11 @@ impl Listener {
                 tracing::debug!(address = %address.ip(), "too many connections from here");
                 continue;
             };
-            let (door, own, places) = (Arc::clone(&door), Arc::clone(&listener), Arc::clone(&free));
+            let (protocol, own) = (Arc::clone(&protocol), Arc::clone(&listener));
+            let places = Arc::clone(&free);
             let span = listener.span.clone();
             let connection = async move {
-                own.connection(tcp, address.ip(), &*door, &places).await;
+                own.connection(tcp, address.ip(), &*protocol, &places).await;
                 drop((place, here));
             };
             tokio::spawn(connection.instrument(span));
@@ -138,14 +168,18 @@ impl Listener {
         crowd.join(address, self.limits.connections_per_address)
     }
 
-    async fn connection<D: Door>(
+    async fn connection<P: Protocol>(
         &self,
         tcp: TcpStream,
         address: IpAddr,
-        door: &D,
+        protocol: &P,
         places: &Semaphore,
     ) {
-        let lifetime = self.lifetime.clone();
+        let terms = Terms {
+            limits: &self.limits,
+            places,
+            lifetime: self.lifetime.clone(),
+        };
         let address = address.to_canonical();
         // Replies are one write each; waiting to fill a packet would only cost time.
         let _ = tcp.set_nodelay(true);
@@ -153,33 +187,38 @@ impl Listener {
             let peer = Peer {
                 address,
                 certificate: None,
+                protocol: None,
                 channel: Channel::Tls12,
             };
-            return self.serve(tcp, &peer, door, places, lifetime).await;
+            return protocol.speak(tcp, &peer, &terms).await;
         };
         match timeout(self.limits.handshake, tls.accept(tcp)).await {
             Ok(Ok(stream)) => match Peer::of(address, stream.get_ref().1) {
-                Ok(peer) => self.serve(stream, &peer, door, places, lifetime).await,
+                Ok(peer) => protocol.speak(stream, &peer, &terms).await,
                 Err(error) => tracing::debug!(%address, %error, "no exporter"),
             },
             Ok(Err(error)) => tracing::debug!(%address, %error, "handshake failed"),
             Err(_) => tracing::debug!(%address, "handshake too slow"),
         }
     }
+}
 
-    async fn serve<D: Door>(
-        &self,
-        stream: impl AsyncRead + AsyncWrite + Unpin,
-        peer: &Peer,
-        door: &D,
-        places: &Semaphore,
-        mut lifetime: Lifetime,
-    ) {
+impl Terms<'_> {
+    /// Whether places run short on this listener.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.places.available_permits() < self.limits.connections / 4
+    }
+}
+
+impl<D: Door> Protocol for Http<D> {
+    async fn speak(&self, stream: impl Stream, peer: &Peer, terms: &Terms<'_>) {
+        let limits = terms.limits;
+        let mut stop = terms.lifetime.stop.clone();
         let service = service_fn(async |request| {
-            let mut response = door.answer(request, peer).await?;
+            let mut response = self.0.answer(request, peer).await?;
             // When places run short, nobody keeps one between two requests: whoever wants to hold
             // them all has to pay for a handshake each time.
-            if places.available_permits() < self.limits.connections / 4 {
+            if terms.is_crowded() {
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
@@ -188,7 +227,7 @@ impl Listener {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             // Covers an idle connection as well; without it a peer that says nothing stays for ever.
-            .header_read_timeout(self.limits.headers)
+            .header_read_timeout(limits.headers)
             .max_buf_size(HEADER_BYTES)
             // Clients exist that look for `Content-Length` as it is spelled in the RFC.
             .title_case_headers(true)
@@ -196,13 +235,13 @@ impl Listener {
         let mut connection = pin!(connection);
         let mut outcome = tokio::select! {
             outcome = connection.as_mut() => Some(outcome),
-            () = tokio::time::sleep(self.limits.connection_age) => None,
-            _ = lifetime.stop.wait_for(|stop| *stop) => None,
+            () = tokio::time::sleep(limits.connection_age) => None,
+            _ = stop.wait_for(|stop| *stop) => None,
         };
         if outcome.is_none() {
             // The request that is under way gets its reply, and nothing follows it.
             connection.as_mut().graceful_shutdown();
-            outcome = timeout(self.limits.drain, connection).await.ok();
+            outcome = timeout(limits.drain, connection).await.ok();
         }
         if let Some(Err(error)) = outcome {
             tracing::debug!(address = %peer.address, %error, "connection ended");
@@ -267,6 +306,7 @@ impl Peer {
         Ok(Self {
             address,
             certificate,
+            protocol: tls.alpn_protocol().map(<[u8]>::to_vec),
             channel,
         })
     }

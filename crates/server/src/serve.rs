@@ -18,7 +18,8 @@ use crate::devices::Devices;
 use crate::hostile::Hostile;
 use crate::http::{Lists, Shelf};
 use crate::limits::ReportRate;
-use crate::listener::{Door, Lifetime, Listener, bind};
+use crate::listener::{Http, Lifetime, Listener, Protocol, bind};
+use crate::mqtt::{self, Mqtt, Shared};
 use crate::operators::Operators;
 use crate::outbound::{Outbound, OutboundError};
 use crate::tls::{Clients, Shown, Tls};
@@ -45,6 +46,8 @@ pub struct Addresses {
     pub https: Option<SocketAddr>,
     /// Certificates and revocation lists.
     pub http: Option<SocketAddr>,
+    /// Devices over MQTT.
+    pub mqtts: Option<SocketAddr>,
     /// Operators.
     pub admin: Option<SocketAddr>,
 }
@@ -58,11 +61,17 @@ impl Server {
     ) -> Result<Running, StartError> {
         // 1. What can be wrong in what we were told.
         let shown = Arc::new(Shown::new(&config.identity)?);
-        let for_devices = Tls::new(&shown, Clients::MayShow)?;
-        let for_operators = Tls::new(&shown, Clients::Anonymous)?;
+        let mut protocols = HTTP.to_vec();
+        if config.mqtt_on_https {
+            protocols.extend(mqtt::ALPN);
+        }
+        let for_devices = Tls::new(&shown, Clients::MayShow, &protocols)?;
+        let for_mqtt = Tls::new(&shown, Clients::MayShow, &[])?;
+        let for_operators = Tls::new(&shown, Clients::Anonymous, HTTP)?;
         let outbound = Outbound::new(&config.outbound_roots)?;
         let (https, https_address) = listen("https", config.https)?;
         let (http, http_address) = listen("http", config.http)?;
+        let (mqtts, mqtts_address) = listen("mqtts", config.mqtts)?;
         let (admin, admin_address) = listen("admin", config.admin)?;
 
         // 2. What relying parties expect to find from the first moment.
@@ -90,11 +99,16 @@ impl Server {
         };
         let run = Run { span: &span };
         if let Some(socket) = http {
-            run.door(socket, listener(None), Arc::clone(&shelf));
+            run.listener(socket, listener(None), Http(Arc::clone(&shelf)));
         }
         if let Some(socket) = admin {
             let door = Operators::new(&registrar, &world, &lists, &config, lifetime.stop.clone());
-            run.door(socket, listener(Some(for_operators)), Arc::new(door));
+            run.listener(socket, listener(Some(for_operators)), Http(Arc::new(door)));
+        }
+        let in_flight = Arc::new(Semaphore::new(config.limits.requests_in_flight));
+        let mqtt = Arc::new(Mqtt::new(&registrar, &world, &in_flight));
+        if let Some(socket) = mqtts {
+            run.listener(socket, listener(Some(for_mqtt)), Arc::clone(&mqtt));
         }
         if let Some(socket) = https {
             // A SET in the order of DER (X.690 section 11.6), as strict readers want it: Python's
@@ -107,13 +121,15 @@ impl Server {
                 ca_certs: certs_only::encode(&ca_certs),
                 trusted_proxies: config.trusted_proxies.clone(),
                 body_timeout: config.limits.body,
-                in_flight: Semaphore::new(config.limits.requests_in_flight),
+                in_flight,
                 newcomers: Semaphore::new(config.limits.newcomers_in_flight()),
                 began: Instant::now(),
                 report_rate: Mutex::new(ReportRate::default()),
                 hostile: config.hostile.clone().map(|chance| Hostile { chance }),
             };
-            run.door(socket, listener(Some(for_devices)), Arc::new(door));
+            let http = Http(Arc::new(door));
+            let listener = listener(Some(for_devices));
+            run.listener(socket, listener, Shared { http, mqtt });
         }
         for hook in &config.webhooks {
             let courier = Courier::new(&registrar, &world, &outbound, hook.clone());
@@ -128,6 +144,7 @@ impl Server {
         let addresses = Addresses {
             https: https_address,
             http: http_address,
+            mqtts: mqtts_address,
             admin: admin_address,
         };
         Ok(Running {
@@ -145,8 +162,9 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn door<D: Door>(&self, socket: TcpListener, listener: Listener, door: Arc<D>) {
-        tokio::spawn(listener.run(socket, door).instrument(self.span.clone()));
+    fn listener<P: Protocol>(&self, socket: TcpListener, listener: Listener, protocol: P) {
+        let listening = listener.run(socket, Arc::new(protocol));
+        tokio::spawn(listening.instrument(self.span.clone()));
     }
 }
 
@@ -270,6 +288,8 @@ pub enum StartError {
     Lists(#[from] CrlError),
 }
 
+/// curl --http1.0 offers its own name, and TLS ends where no name is shared.
+const HTTP: &[&[u8]] = &[b"http/1.1", b"http/1.0"];
 /// Twice a second. A certificate that is superseded when its successor is used is in the list within
 /// one; what an operator revokes is there already.
 const BEAT: Duration = Duration::from_millis(500);

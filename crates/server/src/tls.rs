@@ -41,9 +41,18 @@ pub(crate) enum Clients {
 }
 
 impl Tls {
-    pub(crate) fn new(shown: &Arc<Shown>, clients: Clients) -> Result<Self, rustls::Error> {
+    /// `protocols` are the names that are known in ALPN. With none, whatever a client offers is
+    /// passed over; with some, TLS ends where no name is shared.
+    pub(crate) fn new(
+        shown: &Arc<Shown>,
+        clients: Clients,
+        protocols: &[&[u8]],
+    ) -> Result<Self, rustls::Error> {
+        let protocols: Vec<_> = protocols.iter().map(|name| name.to_vec()).collect();
         let with = |ignore_client_order| {
-            config(Arc::clone(shown), clients, ignore_client_order).map(Arc::new)
+            let mut config = config(Arc::clone(shown), clients, ignore_client_order)?;
+            config.alpn_protocols.clone_from(&protocols);
+            Ok::<_, rustls::Error>(Arc::new(config))
         };
         Ok(Self {
             client_order: with(false)?,
@@ -97,8 +106,6 @@ fn config(
     };
     let mut config = builder.with_cert_resolver(shown);
     config.ignore_client_order = ignore_client_order;
-    // curl --http1.0 offers its own name, and TLS ends where no name is shared.
-    config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     // A device connects once in months. Tickets would cost it a kilobyte and us a tenth of the
     // handshake, and a resumed session has not proven its key again.
     config.send_tls13_tickets = 0;

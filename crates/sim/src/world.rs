@@ -202,6 +202,8 @@ pub async fn serve<L: Ledger, S: imprint_registrar::Signer>(
     let config = Config {
         https: any_port,
         http: any_port,
+        mqtts: any_port,
+        mqtt_on_https: false,
         admin: None,
         identity: place.identity(),
         admin_tokens: Vec::new(),

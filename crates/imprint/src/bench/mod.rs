@@ -112,9 +112,9 @@ async fn prepare(directory: &Directory, count: u32) -> anyhow::Result<Vec<String
         "--host",
         "localhost",
     ];
-    let words = words
-        .into_iter()
-        .chain(["--https", any, "--http", any, "--admin", any]);
+    let words = words.into_iter().chain([
+        "--https", any, "--http", any, "--mqtts", any, "--admin", any,
+    ]);
     let Command::Init(init) = Cli::parse_from(words).command else {
         bail!("init is init")
     };

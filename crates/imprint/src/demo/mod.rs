@@ -88,9 +88,9 @@ async fn serve(directory: &Directory) -> anyhow::Result<(Opened, Running)> {
         "--host",
         "localhost",
     ];
-    let words = words
-        .into_iter()
-        .chain(["--https", any, "--http", any, "--admin", any]);
+    let words = words.into_iter().chain([
+        "--https", any, "--http", any, "--mqtts", any, "--admin", any,
+    ]);
     let Command::Init(init) = Cli::parse_from(words).command else {
         bail!("init is init")
     };
@@ -111,6 +111,8 @@ async fn serve(directory: &Directory) -> anyhow::Result<(Opened, Running)> {
     let config = Config {
         https: opened.settings.https.0,
         http: opened.settings.http.0,
+        mqtts: opened.settings.mqtts.0,
+        mqtt_on_https: opened.settings.mqtt_on_https,
         admin: opened.settings.admin.0,
         identity: identity(directory, &opened, world::now()).await?,
         admin_tokens: vec![opened.admin_token],

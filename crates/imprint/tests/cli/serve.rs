@@ -22,8 +22,8 @@ fn the_ready_line_names_the_listeners_that_run_and_no_others() {
         .iter()
         .map(|word| word.split('=').next().unwrap())
         .collect();
-    assert_eq!(names, ["ready", "https", "admin"]);
-    for listener in ["https", "admin"] {
+    assert_eq!(names, ["ready", "https", "mqtts", "admin"]);
+    for listener in ["https", "mqtts", "admin"] {
         let address = server.address(listener).unwrap();
         assert!(!address.ends_with(":0"), "{address}");
         TcpStream::connect(address).unwrap();

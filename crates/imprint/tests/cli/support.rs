@@ -309,12 +309,14 @@ pub(crate) fn mode(path: &Path) -> u32 {
 }
 
 /// Free ports, test keys.
-pub(crate) const INIT: [&str; 10] = [
+pub(crate) const INIT: [&str; 12] = [
     "init",
     "--for-tests",
     "--https",
     "127.0.0.1:0",
     "--http",
+    "127.0.0.1:0",
+    "--mqtts",
     "127.0.0.1:0",
     "--admin",
     "127.0.0.1:0",

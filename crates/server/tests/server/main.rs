@@ -14,6 +14,7 @@ mod events;
 mod hostile;
 mod limits;
 mod log;
+mod mqtt;
 mod outage;
 mod outbound;
 mod plain;

@@ -76,6 +76,8 @@ async fn imprint_serve_killed_at_any_moment_loses_and_doubles_nothing() {
         any_port,
         "--http",
         any_port,
+        "--mqtts",
+        any_port,
         "--admin",
         any_port,
     ]));

@@ -100,6 +100,10 @@ impl<L: Ledger> Fleet<L> {
         self.running.addresses().https.unwrap()
     }
 
+    pub(crate) fn mqtts(&self) -> SocketAddr {
+        self.running.addresses().mqtts.unwrap()
+    }
+
     pub(crate) async fn apply(&self, product: Product) {
         self.registrar
             .ledger()
@@ -322,6 +326,8 @@ fn config(identity: Identity) -> Config {
     Config {
         https: loopback,
         http: loopback,
+        mqtts: loopback,
+        mqtt_on_https: false,
         admin: loopback,
         identity,
         admin_tokens: vec![imprint_server::admin::token_digest("an admin token")],

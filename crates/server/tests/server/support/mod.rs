@@ -2,6 +2,7 @@
 
 mod fleet;
 mod keys;
+pub(crate) mod mqtt;
 mod outage;
 mod wire;
 
