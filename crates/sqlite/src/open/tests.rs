@@ -167,3 +167,66 @@ fn network_file_systems_are_known_by_their_number_and_local_ones_pass() {
         assert_eq!(network(local), None, "{local:x}");
     }
 }
+
+/// The rules for states were exchanged as text: they must hold, and they must be the cheap ones.
+#[test]
+fn a_state_is_one_of_its_words_and_looking_makes_no_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("imprint.db");
+    Sqlite::open(&path).unwrap().close().unwrap();
+    let db = Connection::open(&path).unwrap();
+    let rows = [
+        (
+            "device",
+            "INSERT INTO device (name, hardware, product, strength, state, step, released,
+                                 created_at, updated_at, version)
+             VALUES ('a', 'a', 'thermo', 'asserted', ?1, 'ENROLL', 0, 1, 1, 1)",
+            &["active", "pending", "held", "quarantined", "revoked", "decommissioned"][..],
+        ),
+        (
+            "token",
+            "INSERT INTO token (id, hash, product, state, minted_at, expires_at, alarms, minted_by,
+                                lease_key, lease_device)
+             VALUES ('t', zeroblob(32), 'thermo', ?1, 1, 1, 0, 'ada', iif(?1 IN ('leased', 'spent'), x'01', NULL),
+                     iif(?1 IN ('leased', 'spent'), 1, NULL))",
+            &["leased", "minted", "spent", "dormant", "revoked"],
+        ),
+        (
+            "certificate",
+            "INSERT INTO certificate (serial, device, state, origin, issuer, not_before, not_after,
+                                      intended_at, generation, request_key, asked_subject,
+                                      to_be_signed_length, der, revoked_at, revocation)
+             VALUES (zeroblob(20), 1, ?1, 'enrolled', 'issuing', 1, 1, 1, x'', zeroblob(32), x'', 0, x'00',
+                     iif(?1 IN ('superseded', 'revoked'), 1, NULL), iif(?1 IN ('superseded', 'revoked'), 1, NULL))",
+            &["intended", "issued", "active", "superseded", "revoked", "void"],
+        ),
+    ];
+    db.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
+    for (table, insert, words) in rows {
+        for word in words {
+            let change = db.unchecked_transaction().unwrap();
+            change.execute(insert, [word]).unwrap();
+        }
+        for wrong in ["", "Active", "nonsense"] {
+            let refused = db.execute(insert, [wrong]).unwrap_err().to_string();
+            assert!(
+                refused.contains("CHECK constraint failed"),
+                "{table}: {refused}"
+            );
+        }
+        let sql: String = db
+            .query_row(
+                "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1",
+                [table],
+                |row| row.get(0),
+            )
+            .unwrap();
+        let lists = sql.split("IN (").skip(1);
+        let longest = lists.map(|list| list.split(')').next().unwrap_or("").split(',').count());
+        assert!(longest.max().unwrap_or(0) <= 2, "{sql}");
+    }
+    let sound: String = db
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(sound, "ok");
+}
