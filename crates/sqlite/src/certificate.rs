@@ -113,6 +113,24 @@ pub(crate) fn by_serial(db: &Connection, serial: &Serial) -> Result<Option<Certi
         .optional()?)
 }
 
+/// A certificate with its device.
+pub(crate) fn with_device(
+    db: &Connection,
+    serial: &Serial,
+) -> Result<Option<(Certificate, Device)>, Fault> {
+    let sql = concat!(
+        "SELECT ",
+        certificate_columns!(),
+        ", ",
+        device_columns!(),
+        " FROM certificate c JOIN device d ON d.number = c.device WHERE c.serial = ?1"
+    );
+    let found = db.prepare_cached(sql)?.query_row([serial.0], |row| {
+        Ok((read(row)?, device::read(row, COLUMNS)?))
+    });
+    Ok(found.optional()?)
+}
+
 /// A certificate with its device and product: one statement, the hot read.
 pub(crate) fn credential(
     db: &Connection,
@@ -132,14 +150,15 @@ pub(crate) fn credential(
     let found = db
         .prepare_cached(sql)?
         .query_row([serial.0], |row| {
-            let definition: String = row.get(COLUMNS + device::COLUMNS)?;
-            Ok((read(row)?.record, device::read(row, COLUMNS)?, definition))
+            let definition = row.get_ref(COLUMNS + device::COLUMNS)?.as_str()?;
+            let product = product::parse(definition);
+            Ok((read(row)?.record, device::read(row, COLUMNS)?, product))
         })
         .optional()?;
-    let Some((certificate, device, definition)) = found else {
+    let Some((certificate, device, product)) = found else {
         return Ok(None);
     };
-    let product = product::parse(&definition)?;
+    let product = product?;
     Ok(Some((
         device.number,
         Credential {

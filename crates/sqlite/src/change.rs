@@ -2,7 +2,7 @@
 
 use imprint_identity::UnixTime;
 use rusqlite::Connection;
-use serde_json::Value;
+use serde::Serialize;
 
 use crate::fault::Fault;
 
@@ -16,12 +16,19 @@ pub(crate) struct Change<'a> {
 
 impl Change<'_> {
     /// Appends a row to the journal. `detail` never holds a secret.
-    pub(crate) fn journal(&self, kind: &str, subject: &str, detail: &Value) -> Result<(), Fault> {
+    pub(crate) fn journal(
+        &self,
+        kind: &str,
+        subject: &str,
+        detail: &impl Serialize,
+    ) -> Result<(), Fault> {
+        let detail = serde_json::to_string(detail)
+            .map_err(|error| Fault::Broken(format!("the detail of {kind}: {error}")))?;
         self.db
             .prepare_cached(
                 "INSERT INTO journal (at, kind, subject, actor, detail) VALUES (?1, ?2, ?3, ?4, ?5)",
             )?
-            .execute((self.now.0, kind, subject, self.actor, detail.to_string()))?;
+            .execute((self.now.0, kind, subject, self.actor, detail))?;
         Ok(())
     }
 }

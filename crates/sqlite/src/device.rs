@@ -149,6 +149,23 @@ pub(crate) fn update(change: &Change<'_>, device: &mut Device) -> Result<(), Fau
     Ok(())
 }
 
+/// Keeps a device's state and step and nothing else; its version grows.
+pub(crate) fn step_on(change: &Change<'_>, device: &Device) -> Result<(), Fault> {
+    change
+        .db
+        .prepare_cached(
+            "UPDATE device SET state = ?2, step = ?3, updated_at = ?4, version = version + 1
+             WHERE number = ?1",
+        )?
+        .execute((
+            device.number,
+            device.record.state.as_str(),
+            device.record.step.name(),
+            change.now.0,
+        ))?;
+    Ok(())
+}
+
 /// Gives a public key to a device. The caller has seen, in this transaction, that no other device
 /// owns it.
 pub(crate) fn own_key(change: &Change<'_>, device: i64, key: &[u8; 32]) -> Result<(), Fault> {

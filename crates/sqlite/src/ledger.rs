@@ -51,7 +51,7 @@ impl Ledger for Sqlite {
         certificate_der: Vec<u8>,
         now: UnixTime,
     ) -> Result<Settlement, LedgerError> {
-        let settle = move |change: &Change<'_>| settle::settle(change, &serial, certificate_der);
+        let settle = move |change: &Change<'_>| settle::settle(change, &serial, &certificate_der);
         Ok(self.change(SERVER.to_owned(), now, settle).await?)
     }
 
@@ -292,7 +292,7 @@ impl Sqlite {
         &self,
         actor: String,
         now: UnixTime,
-        work: impl FnOnce(&Change<'_>) -> Result<T, Fault> + Send + 'static,
+        work: impl Fn(&Change<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
         self.writer
             .write(move |db| {

@@ -5,6 +5,7 @@ use imprint_registrar::ledger::{
     CertificateRecord, CertificateState, DeviceState, Generation, Grant, Intention, KeyFingerprint,
     RevocationReason, TokenHash, TokenState, Wait, Waited,
 };
+use serde::Serialize;
 use serde_json::json;
 
 use crate::approval::{self, Place};
@@ -71,20 +72,36 @@ pub(crate) fn intend(change: &Change<'_>, grant: &Grant) -> Result<Intention, Fa
     if let Some(token) = &token {
         begin_lease(change, token, &asker, number)?;
     }
-    let detail = json!({
-        "enrollment": grant.enrollment.to_string(),
-        "serial": grant.serial.to_string(),
-        "key": grant.subject_key.to_string(),
-        "hardware": grant.hardware.text().as_str(),
-        "product": grant.product,
-        "issuer": grant.issuer,
-        "origin": grant.origin.as_str(),
-        "token": token.as_ref().map(|token| token.record.id.as_str()),
-        "door": grant.origin_of_request.door,
-        "address": grant.origin_of_request.address,
-    });
+    let hardware = grant.hardware.text();
+    let detail = Intended {
+        address: &grant.origin_of_request.address,
+        door: grant.origin_of_request.door,
+        enrollment: grant.enrollment.to_string(),
+        hardware: &hardware,
+        issuer: &grant.issuer,
+        key: grant.subject_key.to_string(),
+        origin: grant.origin.as_str(),
+        product: &grant.product,
+        serial: grant.serial.to_string(),
+        token: token.as_ref().map(|token| token.record.id.as_str()),
+    };
     change.journal("enrollment-intended", grant.device.as_str(), &detail)?;
     Ok(Intention::Intended(as_written(change, grant)))
+}
+
+/// In the journal.
+#[derive(Serialize)]
+struct Intended<'a> {
+    address: &'a str,
+    door: &'a str,
+    enrollment: String,
+    hardware: &'a str,
+    issuer: &'a str,
+    key: String,
+    origin: &'a str,
+    product: &'a str,
+    serial: String,
+    token: Option<&'a str>,
 }
 
 /// What [`write_down`] has written, without a look.

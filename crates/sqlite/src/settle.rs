@@ -3,7 +3,7 @@
 use imprint_identity::Step;
 use imprint_registrar::Serial;
 use imprint_registrar::ledger::{CertificateState, DeviceState, Settlement};
-use serde_json::json;
+use serde::Serialize;
 
 use crate::change::Change;
 use crate::fault::Fault;
@@ -13,10 +13,10 @@ use crate::{certificate, device};
 pub(crate) fn settle(
     change: &Change<'_>,
     serial: &Serial,
-    der: Vec<u8>,
+    der: &[u8],
 ) -> Result<Settlement, Fault> {
-    let mut certificate =
-        certificate::by_serial(change.db, serial)?.ok_or_else(|| certificate::unknown(serial))?;
+    let (mut certificate, mut device) =
+        certificate::with_device(change.db, serial)?.ok_or_else(|| certificate::unknown(serial))?;
     match certificate.record.state {
         CertificateState::Issued | CertificateState::Active => {
             return Ok(Settlement::Settled(certificate.record));
@@ -26,10 +26,8 @@ pub(crate) fn settle(
         }
         CertificateState::Intended => {}
     }
-    certificate::keep(change, &mut certificate, der)?;
+    certificate::keep(change, &mut certificate, der.to_vec())?;
     let record = certificate.record;
-    let mut device = device::by_name(change.db, record.device.as_str())?
-        .ok_or_else(|| Fault::Broken(format!("device {} is not on record", record.device)))?;
     if matches!(
         device.record.state,
         DeviceState::Pending | DeviceState::Held
@@ -39,8 +37,18 @@ pub(crate) fn settle(
     if device.record.step != Step::Provisioned {
         device.record.step = Step::Verify;
     }
-    device::update(change, &mut device)?;
-    let detail = json!({ "serial": serial.to_string(), "key": record.subject_key.to_string() });
+    device::step_on(change, &device)?;
+    let detail = Settled {
+        key: record.subject_key.to_string(),
+        serial: serial.to_string(),
+    };
     change.journal("enrollment-settled", record.device.as_str(), &detail)?;
     Ok(Settlement::Settled(record))
+}
+
+/// In the journal.
+#[derive(Serialize)]
+struct Settled {
+    key: String,
+    serial: String,
 }
