@@ -1,7 +1,9 @@
 //! Writes: one thread, one connection, many operations a flush.
 //!
-//! Each operation runs in its own savepoint, so that one that fails takes nothing else along. Then
-//! the group is committed with one flush, and only then is anybody answered.
+//! An operation that fails takes nothing else along: the group is undone and run again, each
+//! operation in a savepoint of its own. A savepoint copies every page that is written under it, and
+//! hardly any operation fails, so a group is tried without them first. Then it is committed with one
+//! flush, and only then is anybody answered.
 //!
 //! Waking a task from a foreign thread costs a system call. So the answers of a group go to the
 //! runtime as one task, which hands them out from inside, where a wake is cheap ([`Answers`]).
@@ -100,10 +102,11 @@ impl Writer {
         })
     }
 
-    /// Runs a writing operation and answers when it is durable, or not done.
+    /// Runs a writing operation and answers when it is durable, or not done. `work` may be run, undone
+    /// and run again.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+        work: impl Fn(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
         if let Some(reason) = self.failed() {
             return Err(Fault::Passing(reason));
@@ -116,7 +119,7 @@ impl Writer {
         }
         let (reply, answer) = oneshot::channel();
         let operation = Box::new(Task {
-            work: Some(work),
+            work,
             outcome: None,
             reply,
         });
@@ -197,8 +200,7 @@ impl Groups {
             let mut closing = take(job, &mut group);
             closing |= self.drain(&mut group);
             if !closing && pace.lingers(group.len()) {
-                thread::sleep(LINGER);
-                closing |= self.drain(&mut group);
+                closing = self.linger(&mut group);
                 pace.lingered(group.len());
             }
             self.commit(&mut group)?;
@@ -213,6 +215,21 @@ impl Groups {
             }
         }
         self.checkpoint("TRUNCATE")
+    }
+
+    /// Waits as long as every moment brings more, and takes it; answers as [`Self::drain`] does.
+    fn linger(&self, group: &mut Vec<Box<dyn Operation>>) -> bool {
+        for _ in 0..MOST_LINGERS {
+            let before = group.len();
+            thread::sleep(LINGER);
+            if self.drain(group) {
+                return true;
+            }
+            if group.len() == before || group.len() >= ENOUGH {
+                break;
+            }
+        }
+        false
     }
 
     /// Takes what waits, as far as a group goes; answers whether the end was asked for.
@@ -266,33 +283,49 @@ impl Groups {
 
     fn transaction(&self, group: &mut [Box<dyn Operation>]) -> Result<(), Fault> {
         self.execute("BEGIN IMMEDIATE")?;
-        for operation in group {
-            let ran = self
-                .execute("SAVEPOINT one")
-                .and_then(|()| operation.run(&self.db));
-            let ended = match ran {
-                Ok(true) => self.execute("RELEASE one"),
-                Ok(false) => self
-                    .execute("ROLLBACK TO one")
-                    .and_then(|()| self.execute("RELEASE one")),
-                Err(fault) => Err(fault),
-            };
-            // A full disk, or worse, may have rolled the whole transaction back.
-            if let Err(fault) = ended {
-                return Err(self.roll_back(fault));
-            }
+        let mut kept = self.all_together(group);
+        if let Ok(false) = kept {
+            self.undo()?;
+            self.execute("BEGIN IMMEDIATE")?;
+            kept = self.each_by_itself(group).map(|()| true);
         }
-        self.execute("COMMIT")
+        // A full disk, or worse, may have rolled the whole transaction back.
+        kept.and_then(|_| self.execute("COMMIT"))
             .map_err(|fault| self.roll_back(fault))
     }
 
-    fn roll_back(&self, fault: Fault) -> Fault {
-        if !self.db.is_autocommit()
-            && let Err(error) = self.db.execute_batch("ROLLBACK")
-        {
-            return Fault::Fatal(format!("{fault:?}, and then the rollback failed: {error}"));
+    /// Answers whether all of them may be kept.
+    fn all_together(&self, group: &mut [Box<dyn Operation>]) -> Result<bool, Fault> {
+        for operation in group {
+            if !operation.run(&self.db)? {
+                return Ok(false);
+            }
         }
-        fault
+        Ok(true)
+    }
+
+    fn each_by_itself(&self, group: &mut [Box<dyn Operation>]) -> Result<(), Fault> {
+        for operation in group {
+            self.execute("SAVEPOINT one")?;
+            if !operation.run(&self.db)? {
+                self.execute("ROLLBACK TO one")?;
+            }
+            self.execute("RELEASE one")?;
+        }
+        Ok(())
+    }
+
+    fn roll_back(&self, fault: Fault) -> Fault {
+        self.undo().err().unwrap_or(fault)
+    }
+
+    fn undo(&self) -> Result<(), Fault> {
+        if self.db.is_autocommit() {
+            return Ok(());
+        }
+        self.db
+            .execute_batch("ROLLBACK")
+            .map_err(|error| Fault::Fatal(format!("a rollback failed: {error}")))
     }
 
     fn execute(&self, sql: &str) -> Result<(), Fault> {
@@ -344,7 +377,7 @@ trait Operation: Send {
 }
 
 struct Task<T, F> {
-    work: Option<F>,
+    work: F,
     outcome: Option<Result<T, Fault>>,
     reply: oneshot::Sender<Result<T, Fault>>,
 }
@@ -352,13 +385,10 @@ struct Task<T, F> {
 impl<T, F> Operation for Task<T, F>
 where
     T: Send + 'static,
-    F: FnOnce(&Connection) -> Result<T, Fault> + Send,
+    F: Fn(&Connection) -> Result<T, Fault> + Send,
 {
     fn run(&mut self, db: &Connection) -> Result<bool, Fault> {
-        let Some(work) = self.work.take() else {
-            return Ok(true);
-        };
-        match work(db) {
+        match (self.work)(db) {
             Err(Fault::Fatal(reason)) => Err(Fault::Fatal(reason)),
             // SQLite has undone everything, not just this.
             Err(fault) if db.is_autocommit() => Err(fault),
@@ -414,7 +444,7 @@ impl Pace {
             self.at_once -= 1;
             return false;
         }
-        (2..WORTH_A_WAIT * 4).contains(&natural)
+        (2..ENOUGH).contains(&natural)
     }
 
     fn lingered(&mut self, filled: usize) {
@@ -430,12 +460,58 @@ const MOST_QUEUED: usize = 4096;
 const MOST_IN_GROUP: usize = 512;
 /// A commit costs as much as a few rows; eight share it well.
 const WORTH_A_WAIT: usize = 8;
+/// Nor does it share better among more than this.
+const ENOUGH: usize = 32;
 const LINGER: Duration = Duration::from_millis(1);
+/// Of the two commits that an enrollment waits for, each is this much later at the worst.
+const MOST_LINGERS: u32 = 4;
 const TRIED_IN_VAIN: u32 = 64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Holds the writer until all of them are queued, so that they are one group.
+    #[tokio::test]
+    async fn an_operation_that_fails_takes_nothing_else_of_its_group_along() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Connection::open(dir.path().join("a.db")).unwrap();
+        db.execute_batch("CREATE TABLE row (n INTEGER PRIMARY KEY)")
+            .unwrap();
+        let writer = Writer::start(db, 100).unwrap();
+        let (go, held) = std::sync::mpsc::channel::<()>();
+        let held = Mutex::new(held);
+        let first = writer.write(move |_| Ok(held.lock().unwrap().recv().is_err()));
+        let put = |n: i64| {
+            writer.write(move |db| {
+                db.execute("INSERT INTO row VALUES (?1)", [n])?;
+                if n % 3 == 0 {
+                    return Err(Fault::Broken(format!("{n} can't be")));
+                }
+                Ok(db.query_row("SELECT count(*) FROM row", [], |row| row.get::<_, i64>(0))?)
+            })
+        };
+        let (first, one, two, three, four, again, ()) =
+            tokio::join!(first, put(1), put(2), put(3), put(4), put(2), async {
+                drop(go);
+            });
+        assert!(first.unwrap());
+        assert_eq!((one.unwrap(), two.unwrap(), four.unwrap()), (1, 2, 3));
+        assert!(matches!(three, Err(Fault::Broken(_))));
+        assert!(matches!(again, Err(Fault::Conflict(_))));
+        let kept = writer
+            .write(|db| {
+                let all = "SELECT group_concat(n) FROM (SELECT n FROM row ORDER BY n)";
+                Ok(db.query_row(all, [], |row| row.get::<_, String>(0))?)
+            })
+            .await;
+        assert_eq!(kept.unwrap(), "1,2,4");
+        assert!(
+            writer.group_sizes().largest >= 5,
+            "{:?}",
+            writer.group_sizes()
+        );
+    }
 
     #[tokio::test]
     async fn a_writer_that_panics_is_a_ledger_that_has_failed() {
