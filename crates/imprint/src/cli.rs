@@ -132,6 +132,25 @@ pub(crate) struct Demo {
 pub(crate) enum Bench {
     /// Cold enrollments: each its own connection, handshake, key and durable rows.
     Enroll(BenchEnroll),
+    /// A crowd of newcomers at a paced product, and members that renew meanwhile. Fails when one
+    /// is lost, when a second lets in more than the pace, or when it takes much longer than it must.
+    Storm(BenchStorm),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchStorm {
+    /// How many devices.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(10..=20_000))]
+    pub(crate) devices: u32,
+    /// How many are let in each second.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) rate: u32,
+    /// Milliseconds within which all of them switch on.
+    #[arg(long, default_value_t = 1_000)]
+    pub(crate) within: u32,
+    /// A folder on a disk, for the server's directory.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) at: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -320,6 +320,8 @@ admin = "@ADMIN"
 # Proxies in front of the https listener whose X-Forwarded-For is believed, so that limits count
 # devices' addresses and not the proxy's.
 # trusted_proxies = ["192.0.2.1", "10.0.0.0/8"]
+# Whether those speak the PROXY protocol (version 1 or 2), as TCP load balancers do.
+# proxy_protocol = false
 
 # The authorities (PEM) by which those are known whom this server calls, webhooks for one. Left out:
 # those that the operating system trusts.

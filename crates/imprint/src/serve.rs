@@ -133,6 +133,7 @@ async fn config(directory: &Directory, opened: &Opened, order: &Serve) -> anyhow
             Some(file) => Roots::File(directory.root().join(file)),
             None => Roots::System,
         },
+        proxy_protocol: settings.proxy_protocol,
         limits: settings.limits.server(),
         hostile: order.hostile.then(|| Arc::new(world::chance) as Chance),
     })

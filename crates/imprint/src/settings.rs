@@ -46,6 +46,9 @@ pub(crate) struct Settings {
     /// directory or elsewhere; left out: those that the operating system trusts.
     #[serde(default)]
     pub(crate) outbound_ca: Option<PathBuf>,
+    /// Whether connections from those begin with a PROXY header (version 1 or 2).
+    #[serde(default)]
+    pub(crate) proxy_protocol: bool,
     /// Days for which the server's own certificate is made; 0 for no expiry.
     #[serde(default = "default_server_days")]
     pub(crate) server_certificate_days: u32,

@@ -33,6 +33,8 @@ pub struct Config {
     pub webhooks: Vec<Webhook>,
     /// Whose word counts for the certificates of those whom the server calls.
     pub outbound_roots: Roots,
+    /// Whether connections from those begin with a PROXY header, version 1 or 2, on every listener.
+    pub proxy_protocol: bool,
     /// Bounds.
     pub limits: Limits,
     /// With a source of chance, the server is rude on purpose (`--hostile`): it loses, repeats and
@@ -72,6 +74,7 @@ impl fmt::Debug for Config {
             .field("trusted_proxies", &self.trusted_proxies)
             .field("webhooks", &self.webhooks)
             .field("outbound_roots", &self.outbound_roots)
+            .field("proxy_protocol", &self.proxy_protocol)
             .field("limits", &self.limits)
             .field("hostile", &self.hostile.is_some())
             .finish()

@@ -25,6 +25,7 @@ mod mqtt;
 mod network;
 mod operators;
 pub mod outbound;
+mod proxy;
 mod reply;
 mod serve;
 mod tls;

@@ -27,6 +27,7 @@ use tracing::{Instrument, Span};
 
 use crate::limits::{HEADER_BYTES, Limits};
 use crate::network::Network;
+use crate::proxy;
 use crate::reply::Torn;
 use crate::tls::Tls;
 
@@ -91,6 +92,8 @@ pub(crate) struct Listener {
     pub(crate) limits: Limits,
     /// Addresses that stand for many others.
     pub(crate) proxies: Vec<Network>,
+    /// Whether they begin with a PROXY header.
+    pub(crate) proxy_protocol: bool,
     pub(crate) lifetime: Lifetime,
     /// Around every log line of this listener.
     pub(crate) span: Span,
@@ -144,28 +147,51 @@ impl Listener {
                     continue;
                 }
             };
-            let Some(here) = listener.one_more_from(address.ip(), &crowd) else {
-                tracing::debug!(address = %address.ip(), "too many connections from here");
-                continue;
-            };
             let (protocol, own) = (Arc::clone(&protocol), Arc::clone(&listener));
             let places = Arc::clone(&free);
-            let span = listener.span.clone();
+            let (crowd, span) = (Arc::clone(&crowd), listener.span.clone());
             let connection = async move {
-                own.connection(tcp, address.ip(), &*protocol, &places).await;
-                drop((place, here));
+                if let Some(guest) = own.guest(tcp, address.ip(), &crowd).await {
+                    own.connection(guest.tcp, guest.address, &*protocol, &places)
+                        .await;
+                    drop(guest.here);
+                }
+                drop(place);
             };
             tokio::spawn(connection.instrument(span));
         }
     }
 
-    /// Counts one more connection from `address`; `None` when it has its share of them.
-    pub(crate) fn one_more_from(&self, address: IpAddr, crowd: &Arc<Crowd>) -> Option<Here> {
-        let address = address.to_canonical();
-        if self.proxies.iter().any(|proxy| proxy.contains(address)) {
-            return Some(Here(None));
+    /// Who is really at the other end, if there is room for one more from there.
+    pub(crate) async fn guest(
+        &self,
+        mut tcp: TcpStream,
+        address: IpAddr,
+        crowd: &Arc<Crowd>,
+    ) -> Option<Guest> {
+        let mut address = address.to_canonical();
+        let is_proxy = |address| self.proxies.iter().any(|proxy| proxy.contains(address));
+        if self.proxy_protocol && is_proxy(address) {
+            match timeout(self.limits.handshake, proxy::read(&mut tcp)).await {
+                Ok(Ok(client)) => address = client.map_or(address, |client| client.to_canonical()),
+                Ok(Err(error)) => {
+                    tracing::debug!(%address, %error, "a proxy does not say for whom it speaks");
+                    return None;
+                }
+                Err(_) => return None,
+            }
         }
-        crowd.join(address, self.limits.connections_per_address)
+        let here = if is_proxy(address) {
+            None
+        } else {
+            let here = crowd.join(address, self.limits.connections_per_address);
+            if here.is_none() {
+                tracing::debug!(%address, "too many connections from here");
+                return None;
+            }
+            here
+        };
+        Some(Guest { tcp, address, here })
     }
 
     async fn connection<P: Protocol>(
@@ -255,7 +281,19 @@ pub(crate) struct Crowd(Mutex<HashMap<IpAddr, usize>>);
 
 /// One connection, as long as it lives.
 #[derive(Debug)]
-pub(crate) struct Here(Option<(Arc<Crowd>, IpAddr)>);
+pub(crate) struct Here {
+    crowd: Arc<Crowd>,
+    address: IpAddr,
+}
+
+/// A connection that may come in.
+pub(crate) struct Guest {
+    pub(crate) tcp: TcpStream,
+    /// Who is really at the other end.
+    pub(crate) address: IpAddr,
+    /// Its share of the places of its address; a proxy has all of them.
+    pub(crate) here: Option<Here>,
+}
 
 impl Crowd {
     fn join(self: &Arc<Self>, address: IpAddr, most: usize) -> Option<Here> {
@@ -269,17 +307,17 @@ impl Crowd {
             return None;
         }
         *count += 1;
-        Some(Here(Some((Arc::clone(self), address))))
+        Some(Here {
+            crowd: Arc::clone(self),
+            address,
+        })
     }
 }
 
 impl Drop for Here {
     fn drop(&mut self) {
-        let Some((crowd, address)) = &self.0 else {
-            return;
-        };
-        let mut crowd = crowd.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut entry) = crowd.entry(*address) {
+        let mut crowd = self.crowd.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut entry) = crowd.entry(self.address) {
             *entry.get_mut() -= 1;
             if *entry.get() == 0 {
                 entry.remove();

@@ -94,6 +94,7 @@ impl Server {
             tls,
             limits: config.limits.clone(),
             proxies: config.trusted_proxies.clone(),
+            proxy_protocol: config.proxy_protocol,
             lifetime: lifetime.clone(),
             span: span.clone(),
         };

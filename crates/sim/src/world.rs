@@ -210,6 +210,7 @@ pub async fn serve<L: Ledger, S: imprint_registrar::Signer>(
         trusted_proxies: Vec::new(),
         webhooks: Vec::new(),
         outbound_roots: imprint_server::outbound::Roots::default(),
+        proxy_protocol: false,
         // A cut link may leave a request in the middle of its way; nobody waits for it.
         limits: Limits {
             drain: Duration::from_millis(500),

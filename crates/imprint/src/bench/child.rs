@@ -62,6 +62,14 @@ impl Child {
         Ok(ticks.iter().sum::<f64>() / TICKS_A_SECOND)
     }
 
+    /// The most memory that it ever had, in MiB (the resident set).
+    pub(crate) fn peak_mib(&self) -> anyhow::Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok());
+        Ok(kib.context("the kernel tells no VmHWM")? / 1024.0)
+    }
+
     /// Ends it in order, and reads what it said of its groups.
     pub(crate) fn stop(mut self) -> anyhow::Result<Groups> {
         let ended = Command::new("kill")

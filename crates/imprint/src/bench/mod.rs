@@ -9,8 +9,9 @@ mod calibrate;
 mod child;
 mod load;
 mod report;
+mod storm;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -29,18 +30,20 @@ use load::{Device, Load};
 use report::Report;
 
 pub(crate) async fn run(order: &Bench, json: bool) -> anyhow::Result<ExitCode> {
-    let Bench::Enroll(order) = order;
-    refuse_memory(order)?;
-    let base = order.at.clone().unwrap_or_else(std::env::temp_dir);
-    let place = tempfile::Builder::new()
-        .prefix("imprint-bench-")
-        .tempdir_in(&base)
-        .with_context(|| format!("nothing can be made in {}", base.display()))?;
+    match order {
+        Bench::Enroll(order) => enroll(order, json).await,
+        Bench::Storm(order) => storm::run(order, json).await,
+    }
+}
+
+async fn enroll(order: &BenchEnroll, json: bool) -> anyhow::Result<ExitCode> {
+    let place = place(order.at.as_deref())?;
     let directory = Directory::new(&place.path().join("server"));
 
     // 1. A server's directory with a product and a token for each device.
     let warm_up = order.count / 10 + 64;
-    let tokens = prepare(&directory, order.count + warm_up).await?;
+    let products = [(Product::named(PRODUCT), order.count + warm_up)];
+    let tokens = prepare(&directory, products).await?.remove(0);
 
     // 2. Keys and requests, made beforehand: their cost is the devices'.
     let mut devices: Vec<_> = tokens
@@ -94,13 +97,27 @@ pub(crate) async fn run(order: &Bench, json: bool) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn calibrate(place: &std::path::Path, order: &BenchEnroll) -> anyhow::Result<Calibration> {
+async fn calibrate(place: &Path, order: &BenchEnroll) -> anyhow::Result<Calibration> {
     let (place, mtls) = (place.to_owned(), order.mtls);
     // On a thread of its own, whose CPU time is then what was spent here.
     tokio::task::spawn_blocking(move || Calibration::measure(&place, mtls)).await?
 }
 
-async fn prepare(directory: &Directory, count: u32) -> anyhow::Result<Vec<String>> {
+/// A folder on a real disk that disappears.
+fn place(at: Option<&Path>) -> anyhow::Result<tempfile::TempDir> {
+    let base = at.map_or_else(std::env::temp_dir, Path::to_owned);
+    refuse_memory(&base)?;
+    tempfile::Builder::new()
+        .prefix("imprint-bench-")
+        .tempdir_in(&base)
+        .with_context(|| format!("nothing can be made in {}", base.display()))
+}
+
+/// A server's directory with these products, and so many tokens of each.
+async fn prepare<const N: usize>(
+    directory: &Directory,
+    products: [(Product, u32); N],
+) -> anyhow::Result<Vec<Vec<String>>> {
     use clap::Parser as _;
     let any = "127.0.0.1:0";
     let words = [
@@ -125,28 +142,35 @@ async fn prepare(directory: &Directory, count: u32) -> anyhow::Result<Vec<String
     let opened = open(directory, lock)?;
     let now = world::now();
     let ledger = opened.registrar.ledger();
-    ledger
-        .product_apply(vec![Product::named(PRODUCT)], "bench", now)
-        .await?;
-    let order = TokenOrder {
-        product: PRODUCT.to_owned(),
-        count,
-        ..TokenOrder::default()
-    };
-    let minted = opened
-        .registrar
-        .token_new(order, "bench", &world::chance, now)
-        .await?;
+    let named = products
+        .iter()
+        .map(|(product, _)| product.clone())
+        .collect();
+    ledger.product_apply(named, "bench", now).await?;
+    let mut tokens = Vec::new();
+    for (product, count) in products {
+        let order = TokenOrder {
+            product: product.name,
+            count,
+            ..TokenOrder::default()
+        };
+        let minted = opened
+            .registrar
+            .token_new(order, "bench", &world::chance, now)
+            .await?;
+        tokens.push(
+            minted
+                .into_iter()
+                .map(|token| token.text.to_string())
+                .collect(),
+        );
+    }
     ledger.close()?;
-    Ok(minted
-        .into_iter()
-        .map(|token| token.text.to_string())
-        .collect())
+    Ok(tokens)
 }
 
 /// Memory that looks like a disk makes every figure a lie.
-fn refuse_memory(order: &BenchEnroll) -> anyhow::Result<()> {
-    let at: PathBuf = order.at.clone().unwrap_or_else(std::env::temp_dir);
+fn refuse_memory(at: &Path) -> anyhow::Result<()> {
     let at = at
         .canonicalize()
         .with_context(|| format!("{} is not there", at.display()))?;

@@ -177,7 +177,7 @@ fn off(name: &str, is: f64, want: f64) -> Option<String> {
     })
 }
 
-fn percentile(sorted: &[Duration], percent: usize) -> f64 {
+pub(crate) fn percentile(sorted: &[Duration], percent: usize) -> f64 {
     let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
     sorted
         .get(at)

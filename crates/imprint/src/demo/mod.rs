@@ -119,6 +119,7 @@ async fn serve(directory: &Directory) -> anyhow::Result<(Opened, Running)> {
         trusted_proxies: Vec::new(),
         webhooks: Vec::new(),
         outbound_roots: imprint_server::outbound::Roots::default(),
+        proxy_protocol: false,
         limits: Limits::default(),
         hostile: None,
     };

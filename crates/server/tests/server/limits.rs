@@ -229,3 +229,40 @@ async fn a_server_that_stops_finishes_what_it_has_begun() {
         .unwrap();
     drop(registrar);
 }
+
+#[tokio::test]
+async fn behind_a_proxy_that_says_for_whom_each_client_counts_for_itself() {
+    let fleet = Fleet::start_with(|config| {
+        config.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+        config.proxy_protocol = true;
+        config.limits.connections_per_address = 1;
+    })
+    .await;
+    let client = fleet.client();
+    let through = async |header: &str| {
+        client
+            .connect_behind(header.as_bytes(), client.config())
+            .await
+    };
+    let first = through("PROXY TCP4 203.0.113.9 10.0.0.1 1111 8443\r\n").await;
+    assert!(first.is_ok(), "one from there");
+    let second = through("PROXY TCP4 203.0.113.9 10.0.0.1 1112 8443\r\n").await;
+    assert!(second.is_err(), "and not another while the first is here");
+    let other = through("PROXY TCP4 203.0.113.10 10.0.0.1 1113 8443\r\n").await;
+    assert!(other.is_ok(), "one from elsewhere");
+    assert!(
+        through("").await.is_err(),
+        "a proxy that does not say for whom"
+    );
+    drop(first);
+    for _ in 0..200 {
+        if through("PROXY TCP4 203.0.113.9 10.0.0.1 1114 8443\r\n")
+            .await
+            .is_ok()
+        {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("a place was not given back");
+}

@@ -332,6 +332,7 @@ fn config(identity: Identity) -> Config {
         identity,
         admin_tokens: vec![imprint_server::admin::token_digest("an admin token")],
         trusted_proxies: Vec::new(),
+        proxy_protocol: false,
         webhooks: Vec::new(),
         outbound_roots: Roots::default(),
         limits: Limits::default(),

@@ -79,7 +79,17 @@ impl Client {
         &self,
         config: Arc<ClientConfig>,
     ) -> std::io::Result<Connection> {
-        let tcp = TcpStream::connect(self.address).await?;
+        self.connect_behind(b"", config).await
+    }
+
+    /// A connection that begins with what a proxy has to say.
+    pub(crate) async fn connect_behind(
+        &self,
+        header: &[u8],
+        config: Arc<ClientConfig>,
+    ) -> std::io::Result<Connection> {
+        let mut tcp = TcpStream::connect(self.address).await?;
+        tcp.write_all(header).await?;
         // Or the request waits 40 ms for the acknowledgement of our Finished.
         tcp.set_nodelay(true)?;
         let name = ServerName::try_from("localhost").unwrap();
