@@ -9,6 +9,8 @@
 //! the registrar; this crate decides only who is speaking.
 
 mod appraise;
+mod chain;
+mod claim;
 mod key;
 mod signature;
 mod token;
@@ -17,6 +19,8 @@ pub use appraise::{
     Appraised, Authority, Doubt, Evidence, Known, KnownCertificate, KnownToken, PeerCertificate,
     Speaker, appraise,
 };
+pub use chain::{ChainDoubt, Chained, issuers_of, prove_chain};
+pub use claim::{ClaimDoubt, ClaimHolder, prove_claim};
 pub use key::{KeyFingerprint, PossessionError, ProvenKey, prove_possession, subject_key_id};
 pub use signature::{SignatureError, verify_signature};
 pub use token::{Token, TokenTextError};

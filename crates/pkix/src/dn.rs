@@ -30,7 +30,8 @@ fn relative(kind: ObjectIdentifier, text: &str) -> Vec<u8> {
 
 /// The last common name in a Name: the most specific one, should there be several. `None` when
 /// there is none or it can't be read as text.
-pub(crate) fn common_name(name_der: &[u8]) -> Option<String> {
+#[must_use]
+pub fn common_name(name_der: &[u8]) -> Option<String> {
     let name = Element::only(name_der, tag::SEQUENCE, WHAT).ok()?;
     let mut last = None;
     let mut relatives = name.children(WHAT).ok()?;

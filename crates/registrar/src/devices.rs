@@ -4,6 +4,7 @@ use imprint_attest::{Evidence, KeyFingerprint, Known, PeerCertificate, appraise}
 use imprint_identity::{DeviceId, HardwareId, Source, UnixTime};
 use imprint_pkix::certificate::Certificate;
 
+use crate::claims::definition::DefinitionError;
 use crate::enroll::{Chance, Channel, Enrolled, EnrollmentRequest, Kind, Origin, Registrar, Shown};
 use crate::ledger::{Adopted, Adoption, DeviceRecord, Ledger, LedgerError};
 use crate::pace::Ticks;
@@ -30,6 +31,32 @@ pub enum OperatorError {
         /// How many at most.
         most: u32,
     },
+    /// No such claim.
+    #[error("there is no claim {name:?}; claims come from `imprint apply` or `imprint claim new`")]
+    NoClaim {
+        /// The name that was given.
+        name: String,
+    },
+    /// The claim's or its certificate's state does not allow it.
+    #[error("claim {name:?} can't do this now: {state}")]
+    ClaimNotNow {
+        /// The claim.
+        name: String,
+        /// Its state as a word.
+        state: &'static str,
+    },
+    /// Not a request for a certificate, or not a good one.
+    #[error("this request can't be signed: {reason}")]
+    NotARequest {
+        /// Why.
+        reason: String,
+    },
+    /// The certificate would end before it begins, or outlive its issuer.
+    #[error("the lifetime has to be at least a second, within that of the issuing authority")]
+    Lifetime,
+    /// What the fleet file would have refused.
+    #[error(transparent)]
+    Definition(#[from] DefinitionError),
     /// Not a certificate.
     #[error("this is no certificate that can be read")]
     NotACertificate,
@@ -166,7 +193,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
     }
 }
 
-fn hardware_of(certificate: &Certificate) -> Option<HardwareId> {
+pub(crate) fn hardware_of(certificate: &Certificate) -> Option<HardwareId> {
     let (hw_type, raw) = certificate.hardware_module()?;
     HardwareId::new(Source::from_hw_type_octets(hw_type)?, raw).ok()
 }

@@ -4,8 +4,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use imprint_attest::{
-    Evidence, KeyFingerprint, Known, KnownCertificate, KnownToken, PeerCertificate, Speaker, Token,
-    appraise, prove_possession,
+    Doubt, Evidence, KeyFingerprint, Known, KnownCertificate, KnownToken, PeerCertificate, Speaker,
+    Token, appraise, prove_possession,
 };
 use imprint_identity::{DeviceId, HardwareId, UnixTime};
 use imprint_pkix::csr::{Csr, CsrError};
@@ -41,6 +41,7 @@ pub struct Registrar<L, S> {
     renewals: Mutex<Renewals>,
     pub(crate) pace: Mutex<Pace>,
     whole: Option<Rate>,
+    knocks: Mutex<Renewals>,
 }
 
 /// What a door makes of the bytes that arrived.
@@ -135,6 +136,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             renewals: Mutex::new(Renewals::default()),
             pace: Mutex::new(Pace::default()),
             whole: None,
+            knocks: Mutex::new(Renewals::default()),
         }
     }
 
@@ -194,8 +196,10 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
 
             // 2. Appraise: who is asking? Evidence becomes proof here or nowhere.
             let known = known(&facts, &self.authorities);
-            let appraised = appraise(&claim.evidence, &known, now)
-                .map_err(|doubt| self.doubted(&doubt, &claim, &request.origin, now))?;
+            let appraised = match appraise(&claim.evidence, &known, now) {
+                Ok(appraised) => appraised,
+                Err(doubt) => return Err(self.strange(&doubt, &facts, &claim, request, now).await),
+            };
             let proven = prove_possession(&csr).map_err(|_| Code::PossessionUnproven)?;
             if matches!(appraised.speaker(), Speaker::Member(_)) {
                 // Whatever a certificate is used for, its first use is the proof of receipt.
@@ -364,12 +368,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 })
             }
             Shown::Certificate(peer) => {
-                let serial = peer
-                    .parsed
-                    .as_ref()
-                    .and_then(|c| Serial::from_octets(c.serial()));
-                // A serial that is not ours is on no record; the appraisal says why it is refused.
-                let serial = serial.unwrap_or(Serial([0; 20]));
+                let serial = self.serial_of(peer);
                 Ok(Claim {
                     evidence: Evidence::Certificate(peer.clone()),
                     token: None,
@@ -390,6 +389,24 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 limited: None,
             }),
         }
+    }
+
+    /// What was shown is in doubt. A certificate that is no device's may be a claim's, or wait for its
+    /// device: that is the better word.
+    async fn strange(
+        &self,
+        doubt: &Doubt,
+        facts: &Facts,
+        claim: &Claim,
+        request: &EnrollmentRequest,
+        now: UnixTime,
+    ) -> Refusal {
+        if let (Shown::Certificate(peer), None) = (&request.shown, &facts.shown)
+            && let Some(refusal) = self.named_otherwise(peer, now).await
+        {
+            return refusal;
+        }
+        self.doubted(doubt, claim, &request.origin, now)
     }
 
     /// When the certificate that was shown has never been used, this is its first use. Answers
@@ -415,21 +432,27 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
 
     /// Signs the recorded bytes and puts the certificate together.
     async fn sign(&self, intended: &CertificateRecord) -> Result<Vec<u8>, Refusal> {
+        self.sign_recorded(&intended.issuer, &intended.to_be_signed)
+            .await
+    }
+
+    pub(crate) async fn sign_recorded(
+        &self,
+        issuer: &str,
+        to_be_signed: &[u8],
+    ) -> Result<Vec<u8>, Refusal> {
         let issuer = self
             .authorities
             .issuers()
             .iter()
-            .find(|issuer| issuer.name == intended.issuer)
+            .find(|known| known.name == issuer)
             .ok_or_else(|| {
                 Refusal::new(Code::SignerUnavailable)
-                    .detail(format!("no authority {:?} is loaded", intended.issuer))
+                    .detail(format!("no authority {issuer:?} is loaded"))
             })?;
-        let signature = self
-            .signer
-            .sign(&issuer.key, &intended.to_be_signed)
-            .await?;
+        let signature = self.signer.sign(&issuer.key, to_be_signed).await?;
         Ok(imprint_pkix::certificate::assemble(
-            &intended.to_be_signed,
+            to_be_signed,
             issuer.algorithm,
             &signature,
         ))
@@ -474,7 +497,8 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
     /// One device that renews in a circle fills nobody's disk and nobody's revocation list.
     fn may_renew(&self, device: &DeviceId, now: UnixTime) -> Result<(), Refusal> {
         let mut renewals = self.renewals.lock().unwrap_or_else(PoisonError::into_inner);
-        renewals.check(device.as_str(), now).map_err(|seconds| {
+        let counted = renewals.check(device.as_str(), now);
+        counted.map(drop).map_err(|seconds| {
             Refusal::new(Code::Busy)
                 .about(device.as_str())
                 .detail(format!("{device} has renewed too often within the hour"))
@@ -518,8 +542,19 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         pace.ask(&lanes, who, origin.at).map_err(Refusal::turn)
     }
 
+    /// Whether an operator is to be told that a device which is held is here: once a minute.
+    pub(crate) fn knocks(&self, device: &DeviceId, now: UnixTime) -> bool {
+        let mut knocks = self.knocks.lock().unwrap_or_else(PoisonError::into_inner);
+        let minute = format!("{device} {}", now.0.div_euclid(60));
+        knocks.check(&minute, now).is_ok_and(|count| count == 1)
+    }
+
     /// A device that would be new gets a name; this says so when the name is another's.
-    async fn name_is_free(&self, name: &DeviceId, hardware: &HardwareId) -> Result<(), Refusal> {
+    pub(crate) async fn name_is_free(
+        &self,
+        name: &DeviceId,
+        hardware: &HardwareId,
+    ) -> Result<(), Refusal> {
         let owner = self.ledger.device_get(name.as_str()).await?;
         match owner {
             Some(file) if file.device.hardware != *hardware => Err(Refusal::new(Code::NameTaken)
@@ -665,13 +700,13 @@ fn binding(csr: &Csr, channel: Channel) -> Binding {
     }
 }
 
-fn random<const N: usize>(chance: Chance<'_>) -> [u8; N] {
+pub(crate) fn random<const N: usize>(chance: Chance<'_>) -> [u8; N] {
     let mut bytes = [0; N];
     chance(&mut bytes);
     bytes
 }
 
-fn refuse_csr(error: CsrError) -> Refusal {
+pub(crate) fn refuse_csr(error: CsrError) -> Refusal {
     let code = match &error {
         CsrError::Key(_) => Code::KeyUnsound,
         _ => Code::CsrUnreadable,
@@ -703,4 +738,4 @@ pub(crate) const fn token_serves(state: TokenState) -> bool {
 const WHOLE_FLEET: &str = "";
 /// How often the road reads again when its facts change under it. Each repeat means that somebody
 /// else got through, so three are already rare.
-const ATTEMPTS: usize = 5;
+pub(crate) const ATTEMPTS: usize = 5;

@@ -112,6 +112,8 @@ pub(crate) fn grant(
             Generation::Token(_) => CertificateOrigin::Enrolled,
             Generation::Renewal(_) => CertificateOrigin::Renewed,
             Generation::Operator => CertificateOrigin::ByHand,
+            Generation::Claim => CertificateOrigin::Claimed,
+            Generation::Foreign => CertificateOrigin::Foreign,
         },
         replaces,
         serial,
@@ -199,27 +201,78 @@ fn to_be_signed(
     };
     let uris = named(&product.certificate.uri);
     let dns_names = named(&product.certificate.dns);
+    let hw_type = hardware.source().hw_type_octets();
+    leaf(
+        issuer,
+        public_http,
+        device.as_str(),
+        Some((&hw_type, hardware.raw())),
+        &uris,
+        &dns_names,
+        public_key,
+        serial,
+        not_before,
+        not_after,
+    )
+}
+
+/// A certificate that names no hardware: a claim's, or one that waits for its device.
+pub(crate) fn nameless(
+    issuer: &Issuer,
+    public_http: Option<&str>,
+    common_name: &str,
+    public_key: &PublicKey,
+    serial: Serial,
+    not_before: UnixTime,
+    not_after: UnixTime,
+) -> Result<Vec<u8>, Refusal> {
+    leaf(
+        issuer,
+        public_http,
+        common_name,
+        None,
+        &[],
+        &[],
+        public_key,
+        serial,
+        not_before,
+        not_after,
+    )
+}
+
+fn leaf(
+    issuer: &Issuer,
+    public_http: Option<&str>,
+    common_name: &str,
+    hardware: Option<(&[u8], &[u8])>,
+    uris: &[String],
+    dns_names: &[String],
+    public_key: &PublicKey,
+    serial: Serial,
+    not_before: UnixTime,
+    not_after: UnixTime,
+) -> Result<Vec<u8>, Refusal> {
     let crl_url = public_http.map(|base| format!("{base}/crl/{}.crl", issuer.name));
     let issuer_url = public_http.map(|base| format!("{base}/ca/{}.crt", issuer.name));
-    let hw_type = hardware.source().hw_type_octets();
     let leaf = Leaf {
         serial: serial.0,
         issuer_der: issuer.certificate.subject_der(),
         authority_key_id: issuer.key_id,
-        subject_common_name: device.as_str(),
+        subject_common_name: common_name,
         public_key,
         subject_key_id: subject_key_id(public_key),
         not_before,
         not_after,
-        hardware: Some((&hw_type, hardware.raw())),
-        uris: &uris,
-        dns_names: &dns_names,
+        hardware,
+        uris,
+        dns_names,
         crl_url: crl_url.as_deref(),
         issuer_url: issuer_url.as_deref(),
         signature_algorithm: issuer.algorithm,
     };
-    let unsound =
-        |reason: String| Refusal::new(Code::ProfileUnsound).detail(format!("{device}: {reason}"));
+    let unsound = |reason: String| {
+        Refusal::new(Code::ProfileUnsound).detail(format!("{common_name}: {reason}"))
+    };
     let to_be_signed = leaf.to_be_signed();
     // Read back by other code than that which wrote it, before anything is signed.
     lint(&to_be_signed).map_err(|error| unsound(error.to_string()))?;

@@ -8,6 +8,7 @@
 //! what needs a secret key through the [`Signer`]; time and randomness are arguments.
 
 pub mod authority;
+pub mod claims;
 pub mod crl;
 pub mod devices;
 pub mod enroll;

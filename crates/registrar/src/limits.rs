@@ -107,8 +107,8 @@ pub(crate) struct Renewals {
 }
 
 impl Renewals {
-    /// Counts a new certificate for `device`; else the seconds to wait.
-    pub(crate) fn check(&mut self, device: &str, now: UnixTime) -> Result<(), u32> {
+    /// Counts a new certificate for `device` and answers how many that makes; else the seconds to wait.
+    pub(crate) fn check(&mut self, device: &str, now: UnixTime) -> Result<u32, u32> {
         let is_open = |since: UnixTime| (0..i64::from(RENEWAL_SECONDS)).contains(&now.since(since));
         if self.windows.len() >= MOST_WINDOWS && !self.windows.contains_key(device) {
             self.windows.retain(|_, (since, _)| is_open(*since));
@@ -126,7 +126,7 @@ impl Renewals {
             return Err(RENEWAL_SECONDS.saturating_sub(waited).max(1));
         }
         window.1 += 1;
-        Ok(())
+        Ok(window.1)
     }
 }
 
@@ -325,18 +325,18 @@ mod tests {
     fn a_device_renews_some_times_an_hour_and_others_do_not_wait_for_it() {
         let mut renewals = Renewals::default();
         for at in 0..RENEWALS {
-            assert_eq!(renewals.check("a", NOW.plus(i64::from(at))), Ok(()));
+            assert_eq!(renewals.check("a", NOW.plus(i64::from(at))), Ok(at + 1));
         }
         assert_eq!(renewals.check("a", NOW.plus(600)), Err(3_000));
-        assert_eq!(renewals.check("b", NOW.plus(600)), Ok(()));
-        assert_eq!(renewals.check("a", NOW.plus(3_600)), Ok(()));
+        assert_eq!(renewals.check("b", NOW.plus(600)), Ok(1));
+        assert_eq!(renewals.check("a", NOW.plus(3_600)), Ok(1));
         assert_eq!(
             renewals.check("b", NOW.plus(-9)),
-            Ok(()),
+            Ok(1),
             "a clock gone back"
         );
         for device in 0..=2 * MOST_WINDOWS {
-            assert_eq!(renewals.check(&device.to_string(), NOW), Ok(()));
+            assert_eq!(renewals.check(&device.to_string(), NOW), Ok(1));
         }
         assert!(renewals.windows.len() <= MOST_WINDOWS);
     }

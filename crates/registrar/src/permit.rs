@@ -322,7 +322,7 @@ fn key_is_welcome(
     Ok(())
 }
 
-const fn kind_of(algorithm: KeyAlgorithm) -> KeyKind {
+pub(crate) const fn kind_of(algorithm: KeyAlgorithm) -> KeyKind {
     match algorithm {
         KeyAlgorithm::P256 => KeyKind::P256,
         KeyAlgorithm::P384 => KeyKind::P384,

@@ -270,6 +270,63 @@ catalogue! {
     TopicForbidden "topic-forbidden" Denied NEVER, Bootstrap,
         "Nothing may be published to this topic here.",
         "This server is no broker: publish to the provisioning topics and to nothing else.";
+    ClaimOnlyProvisions "claim-only-provisions" Denied NEVER, Bootstrap,
+        "This is a claim certificate: it provisions devices and does nothing else.",
+        "Use it for the provisioning calls alone, then connect with the certificate that they give.";
+    CertificatePending "certificate-pending" Denied NEVER, Register,
+        "This certificate waits for its device to be registered and is good for nothing before.",
+        "Register the thing with its ownership token, over the connection by the claim certificate.";
+    ClaimUnknown "claim-unknown" Denied NEVER, Bootstrap,
+        "There is no such claim here.",
+        "See `imprint claim list`.";
+    ClaimFrozen "claim-frozen" Denied SLOWLY, Bootstrap,
+        "The claim has been frozen.",
+        "See why with `imprint claim list`; thaw it there when nothing is wrong, else revoke it.";
+    ClaimRevoked "claim-revoked" Denied NEVER, Bootstrap,
+        "The claim, or this certificate of it, has been revoked.",
+        "Give the device another bootstrap credential; devices provisioned before are not touched.";
+    ClaimExpired "claim-expired" Denied NEVER, Bootstrap,
+        "The claim certificate has expired.",
+        "Allow for shelf time with `bootstrap_grace_days`, or give the device another credential.";
+    ClaimUsedUp "claim-used-up" Denied SLOWLY, Register,
+        "The claim has registered as many devices as it may.",
+        "If more belong to you, raise its `limits.total`.";
+    ClaimLimited "claim-limited" Passing Retry::After(60), Register,
+        "The claim is used too fast.",
+        "Nothing; devices come back by themselves. Its rate is `limits.per_minute`.";
+    TemplateUnknown "template-unknown" Absent NEVER, Register,
+        "There is no such provisioning template here.",
+        "Check the topic's template name; templates come from `imprint apply`.";
+    TemplateDisabled "template-disabled" Passing SLOWLY, Register,
+        "The provisioning template is not enabled.",
+        "Set `enabled = true` in the fleet file.";
+    TemplateNotAllowed "template-not-allowed" Denied NEVER, Register,
+        "The claim may not use this provisioning template.",
+        "Add the template to the claim's `templates`, or use a template of its product.";
+    OwnershipInvalid "ownership-invalid" Request NEVER, Register,
+        "The certificate ownership token is not one that this claim was given, or has expired.",
+        "Ask for a certificate again and use the token that comes with it.";
+    OwnershipUsed "ownership-used" Denied NEVER, Register,
+        "The certificate ownership token has registered another device or thing.",
+        "Ask for a certificate on a new key; a token registers one thing.";
+    ThingInvalid "thing-invalid" Request NEVER, Register,
+        "The template makes a thing that the registry can't hold.",
+        "Check the template and the device's parameters against the limits of names and attributes.";
+    ThingDiffers "thing-differs" Denied NEVER, Register,
+        "The thing is there already and differs from what the template says.",
+        "Mend the thing or the parameters, or say what wins in the template's OverrideSettings.";
+    ThingTaken "thing-taken" Denied NEVER, Register,
+        "Another device is the thing of this name.",
+        "Let the template name things by what tells devices apart, such as the serial number.";
+    CaNotRegistered "CA_NOT_REGISTERED" Denied NEVER, Verify,
+        "The client certificate is from a CA that is not registered here.",
+        "Register the CA that issued it, or check which server the device belongs to.";
+    CaDoesNotRegister "ca-does-not-register" Denied SLOWLY, Register,
+        "The CA is registered, and does not take new devices in by itself.",
+        "Set its `active` and `auto` in the fleet file.";
+    SniMissing "sni-missing" Denied NEVER, Verify,
+        "The CA's devices have to name the server in TLS, and this one did not.",
+        "Let the device connect by host name (SNI), or prove possession of the CA's key.";
     ReportUnreadable "report-unreadable" Request NEVER, Enroll,
         "The report can't be read.",
         "Send JSON of at most 1 KiB with the documented codes.";

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use aws_lc_rs::digest;
 use imprint_identity::UnixTime;
 
 /// A certificate's serial number: 20 octets, positive, never used twice.
@@ -24,6 +25,20 @@ impl Serial {
         let head = [epoch.clamp(0x01, 0x7f), coarse[5], coarse[6], coarse[7]];
         octets[..4].copy_from_slice(&head);
         octets[4..].copy_from_slice(&chance);
+        Self(octets)
+    }
+
+    /// The number under which a certificate of somebody else's is kept: 0x00, with which none of ours
+    /// begins, and 19 octets of SHA-256 over its DER.
+    #[must_use]
+    pub fn of_foreign(certificate_der: &[u8]) -> Self {
+        let hash = digest::digest(&digest::SHA256, certificate_der);
+        let mut octets = [0; 20];
+        octets
+            .iter_mut()
+            .skip(1)
+            .zip(hash.as_ref())
+            .for_each(|(to, from)| *to = *from);
         Self(octets)
     }
 

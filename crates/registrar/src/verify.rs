@@ -59,34 +59,24 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         outcome
     }
 
-    async fn judge(
+    pub(crate) async fn judge(
         &self,
         peer: &PeerCertificate,
         origin: &Origin,
         now: UnixTime,
     ) -> Result<Member, Refusal> {
-        let serial = peer
-            .parsed
-            .as_ref()
-            .and_then(|shown| Serial::from_octets(shown.serial()));
-        let credential = match serial {
-            Some(serial) => self.ledger().credential_facts(serial).await?,
-            None => None,
-        };
+        let credential = self.ledger().credential_facts(self.serial_of(peer)).await?;
         let facts = Facts {
             shown: credential,
             ..Facts::default()
         };
-        appraise(
+        if let Err(doubt) = appraise(
             &Evidence::Certificate(peer.clone()),
             &known(&facts, self.authorities()),
             now,
-        )
-        .map_err(|doubt| {
-            let subject = facts.shown.as_ref().map(|shown| shown.device.id.as_str());
-            let refusal = refuse_doubt(&doubt).showing(serial.map(|serial| serial.to_string()));
-            subject.map_or_else(|| refusal.clone(), |subject| refusal.clone().about(subject))
-        })?;
+        ) {
+            return Err(self.strange_peer(&doubt, &facts, peer, now).await);
+        }
         let mut shown = facts.shown.ok_or(Code::CertNotInRegistry)?;
         let subject = shown.device.id.clone();
         let shown_serial = shown.certificate.serial.to_string();
@@ -115,6 +105,30 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             certificate: shown.certificate,
             first_use,
         })
+    }
+
+    /// What was shown is no device's that is good: is there a better word for it?
+    async fn strange_peer(
+        &self,
+        doubt: &Doubt,
+        facts: &Facts,
+        peer: &PeerCertificate,
+        now: UnixTime,
+    ) -> Refusal {
+        if facts.shown.is_none()
+            && let Some(refusal) = self.named_otherwise(peer, now).await
+        {
+            return refusal;
+        }
+        let serial = peer
+            .parsed
+            .as_ref()
+            .and_then(|shown| Serial::from_octets(shown.serial()));
+        let refusal = refuse_doubt(doubt).showing(serial.map(|serial| serial.to_string()));
+        match &facts.shown {
+            Some(shown) => refusal.about(shown.device.id.as_str()),
+            None => refusal,
+        }
     }
 
     /// Who holds a token: for what a device may ask before its first certificate has been used.
@@ -233,6 +247,16 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 .sealed_key_wipe(now.plus(-SEALED_KEY_SECONDS), now)
                 .await?;
         }
+        let expired = self
+            .ledger()
+            .pending_expire(now.plus(-PENDING_SECONDS), now)
+            .await?;
+        if expired > 0 {
+            tracing::warn!(
+                count = expired,
+                "certificates were given to claims and no device was registered with them in an hour: revoked"
+            );
+        }
         Ok(())
     }
 
@@ -335,6 +359,8 @@ fn refuse_doubt(doubt: &Doubt) -> Refusal {
 
 /// How long a server-made key waits for its device (RFC 7030 has no word on it).
 const SEALED_KEY_SECONDS: i64 = 3_600;
+/// How long a pending certificate waits for its registration (AWS: an hour).
+const PENDING_SECONDS: i64 = 3_600;
 /// Rows chained in one transaction, and transactions in one call: 16,384 rows a second at most.
 const CHAIN_ROWS: u32 = 1_024;
 const CHAIN_ROUNDS: usize = 16;

@@ -137,12 +137,12 @@ fn check_told(records: &Records, told: &[Told], findings: &mut Findings) {
                 ));
             }
             Some(row) => {
-                let device = records.device(row.device);
-                if device.hardware != one.hardware || row.subject_key != one.key {
+                let owner = row.device.map(|number| &records.device(number).hardware);
+                if owner != Some(&one.hardware) || row.subject_key != one.key {
                     findings.lost.push(format!(
                         "{who} was told {}, which is {}'s with key {}",
                         short(&row.serial),
-                        device.hardware,
+                        owner.map_or("nobody", String::as_str),
                         short(&row.subject_key)
                     ));
                 }
@@ -187,31 +187,35 @@ fn check_identities(records: &Records, findings: &mut Findings) {
     let (mut in_use, mut successors) = (BTreeSet::new(), BTreeSet::new());
     let mut serials = BTreeSet::new();
     for row in &records.certificates {
-        let name = &records.device(row.device).name;
         if !serials.insert(&row.serial) {
             findings
                 .duplicated
                 .push(format!("serial {} is used twice", short(&row.serial)));
         }
-        if *owners.entry(&row.subject_key).or_insert(row.device) != row.device {
+        // A claim's certificate, or one that waits for its device, is nobody's identity.
+        let Some(device) = row.device else { continue };
+        let name = &records.device(device).name;
+        if *owners.entry(&row.subject_key).or_insert(device) != device {
             findings
                 .duplicated
                 .push(format!("key {} has two devices", short(&row.subject_key)));
         }
-        let question = (row.device, &row.request_key, &row.generation);
-        if row.state != "void" && !questions.insert(question) {
+        let question = (device, &row.request_key, &row.generation);
+        // A claim may be asked again by the same key, once what it gave before has ended.
+        let counts = row.state != "void" && (row.is_live() || !row.is_by_claim());
+        if counts && !questions.insert(question) {
             let key = short(&row.request_key);
             findings.duplicated.push(format!(
                 "{name}: two certificates for one question of {key}"
             ));
         }
-        if row.state == "active" && !in_use.insert(row.device) {
+        if row.state == "active" && !in_use.insert(device) {
             findings
                 .duplicated
                 .push(format!("{name} has two certificates in use"));
         }
         let unused = matches!(row.state.as_str(), "intended" | "issued");
-        if unused && row.renews().is_some() && !successors.insert((row.device, &row.generation)) {
+        if unused && row.renews().is_some() && !successors.insert((device, &row.generation)) {
             findings
                 .duplicated
                 .push(format!("{name} has two unused successors of one"));
@@ -238,9 +242,9 @@ fn check_tokens(records: &Records, findings: &mut Findings) {
             ));
         }
         let holder = token.lease_device.zip(token.lease_key);
-        let (of_holder, of_others): (Vec<&CertificateRow>, Vec<_>) = own
-            .iter()
-            .partition(|row| holder == Some((row.device, row.request_key)));
+        let (of_holder, of_others): (Vec<&CertificateRow>, Vec<_>) = own.iter().partition(|row| {
+            holder.is_some_and(|(device, key)| row.device == Some(device) && row.request_key == key)
+        });
         // Whoever had the token before its holder has nothing left that lives, not even a renewal.
         for row in records.live_descendants(&of_others) {
             let serial = short(&row.serial);
@@ -294,13 +298,17 @@ fn check_registered(records: &Records, issuing: &Certificate, findings: &mut Fin
         let Some(der) = row.der.as_deref().filter(|_| row.is_live()) else {
             continue;
         };
+        // One of a registered CA is kept under a number of ours, and is not signed by us.
+        let foreign = row.is_foreign();
         let own = Certificate::parse(der).is_ok_and(|parsed| {
-            parsed.serial() == row.serial && sha256(parsed.spki_der()) == row.subject_key
+            (foreign || parsed.serial() == row.serial)
+                && sha256(parsed.spki_der()) == row.subject_key
         });
-        if own && verifies(der) {
-            registered.insert(row.device);
+        if own && (foreign || verifies(der)) {
+            registered.extend(row.device);
         } else {
-            let name = &records.device(row.device).name;
+            let device = row.device.map(|number| &records.device(number).name);
+            let name = device.map_or("nobody's", String::as_str);
             findings
                 .ghosts
                 .push(format!("{name}: {} does not verify", short(&row.serial)));

@@ -85,7 +85,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Certificate> {
 }
 
 /// The to-be-signed part where the certificate contains it.
-fn contained(der: Option<&[u8]>, at: Option<u32>, length: u32) -> Vec<u8> {
+pub(crate) fn contained(der: Option<&[u8]>, at: Option<u32>, length: u32) -> Vec<u8> {
     let part = der
         .zip(at)
         .and_then(|(der, at)| der.get(at as usize..)?.get(..length as usize));
@@ -237,7 +237,7 @@ pub(crate) fn descent(
         let descends = match generation {
             Generation::Token(by) => by == *token,
             Generation::Renewal(of) => descent.contains(&of),
-            Generation::Operator => false,
+            Generation::Operator | Generation::Claim | Generation::Foreign => false,
         };
         if descends {
             descent.insert(serial);
@@ -263,7 +263,8 @@ pub(crate) fn key_has_verified(
 /// What is written down before a signature.
 pub(crate) struct Intent<'a> {
     pub(crate) serial: Serial,
-    pub(crate) device: i64,
+    /// `None`: a claim's certificate, or one that waits for its device.
+    pub(crate) device: Option<i64>,
     pub(crate) origin: CertificateOrigin,
     pub(crate) issuer: &'a str,
     pub(crate) generation: Generation,
@@ -329,6 +330,52 @@ pub(crate) fn keep(
     Ok(())
 }
 
+/// [`keep`] for a certificate that has no device.
+pub(crate) fn keep_bare(change: &Change<'_>, number: i64, der: &[u8]) -> Result<(), Fault> {
+    let to_be_signed: Option<Vec<u8>> = change
+        .db
+        .prepare_cached("SELECT to_be_signed FROM certificate WHERE number = ?1")?
+        .query_row([number], |row| row.get(0))?;
+    let to_be_signed = to_be_signed.unwrap_or_default();
+    let place = place_in(der, &to_be_signed);
+    let apart = place.is_none().then_some(to_be_signed);
+    change
+        .db
+        .prepare_cached(
+            "UPDATE certificate SET state = 'issued', settled_at = ?2, der = ?3, to_be_signed = ?4,
+                                    to_be_signed_at = ?5
+             WHERE number = ?1",
+        )?
+        .execute((number, change.now.0, der, apart, place))?;
+    Ok(())
+}
+
+/// Makes a certificate that had no device a device's, as its newest: what the device has beside it ends
+/// when this one is first used.
+pub(crate) fn give_to(change: &Change<'_>, number: i64, device: i64) -> Result<(), Fault> {
+    change
+        .db
+        .prepare_cached("UPDATE certificate SET device = ?2 WHERE number = ?1")?
+        .execute((number, device))?;
+    change
+        .db
+        .prepare_cached(
+            "UPDATE certificate SET number = (SELECT max(number) + 1 FROM certificate)
+             WHERE number = ?1
+               AND EXISTS (SELECT 1 FROM certificate WHERE device = ?2 AND number > ?1)",
+        )?
+        .execute((number, device))?;
+    Ok(())
+}
+
+/// Whether this serial number is that of a certificate without a device.
+pub(crate) fn is_bare(db: &Connection, serial: &Serial) -> Result<bool, Fault> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM certificate WHERE serial = ?1 AND device IS NULL)";
+    Ok(db
+        .prepare_cached(sql)?
+        .query_row([serial.0], |row| row.get(0))?)
+}
+
 /// The certificate has been seen in use; its server-made key, if it had one, is wiped.
 pub(crate) fn activate(change: &Change<'_>, number: i64) -> Result<(), Fault> {
     change
@@ -350,11 +397,7 @@ pub(crate) fn end(
     let record = &certificate.record;
     let detail = |reason: &str| json!({ "serial": record.serial.to_string(), "reason": reason });
     if record.state == CertificateState::Intended {
-        let sql = "UPDATE certificate SET state = 'void', sealed_key = NULL WHERE number = ?1";
-        change
-            .db
-            .prepare_cached(sql)?
-            .execute([certificate.number])?;
+        void(change, certificate.number)?;
         return change.journal(
             "intent-voided",
             record.device.as_str(),
@@ -365,6 +408,29 @@ pub(crate) fn end(
         RevocationReason::Superseded => CertificateState::Superseded,
         _ => CertificateState::Revoked,
     };
+    revoke(change, certificate.number, &record.issuer, state, reason)?;
+    change.journal(
+        "certificate-revoked",
+        record.device.as_str(),
+        &detail(reason.as_str()),
+    )
+}
+
+/// Nobody signs this any more. The caller tells.
+pub(crate) fn void(change: &Change<'_>, number: i64) -> Result<(), Fault> {
+    let sql = "UPDATE certificate SET state = 'void', sealed_key = NULL WHERE number = ?1";
+    change.db.prepare_cached(sql)?.execute([number])?;
+    Ok(())
+}
+
+/// Puts a certificate on its issuer's list. The caller tells.
+pub(crate) fn revoke(
+    change: &Change<'_>,
+    number: i64,
+    issuer: &str,
+    state: CertificateState,
+    reason: RevocationReason,
+) -> Result<(), Fault> {
     change
         .db
         .prepare_cached(
@@ -376,17 +442,13 @@ pub(crate) fn end(
              WHERE number = ?1",
         )?
         .execute((
-            certificate.number,
+            number,
             state.as_str(),
             change.now.0,
             reason.as_str(),
-            &record.issuer,
+            issuer,
         ))?;
-    change.journal(
-        "certificate-revoked",
-        record.device.as_str(),
-        &detail(reason.as_str()),
-    )
+    Ok(())
 }
 
 /// Ends every live certificate of a device; answers whether there was one.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use crate::change::Change;
 use crate::decode::Columns;
 use crate::fault::Fault;
-use crate::{approval, certificate, notes, token};
+use crate::{approval, certificate, notes, thing, token};
 
 /// A device with its number.
 pub(crate) struct Device {
@@ -200,14 +200,22 @@ pub(crate) const fn at_most(limit: u32) -> u32 {
     if limit == 0 { 1_000 } else { limit }
 }
 
-/// Everything about one device, by its name or its hardware id in any spelling.
+/// Everything about one device, by its name, its hardware id in any spelling, or its thing's name.
 pub(crate) fn file(db: &Connection, text: &str) -> Result<Option<DeviceFile>, Fault> {
     let by_hardware = || match HardwareId::parse(text) {
         Ok(id) => by_hardware(db, &id.text()),
         Err(_) => Ok(None),
     };
-    let Some(device) = by_name(db, text)?.map_or_else(by_hardware, |device| Ok(Some(device)))?
-    else {
+    let mut found = by_name(db, text)?;
+    if found.is_none() {
+        found = by_hardware()?;
+    }
+    if found.is_none()
+        && let Some(thing) = thing::by_name(db, text)?
+    {
+        found = by_name(db, thing.record.device.as_str())?;
+    }
+    let Some(device) = found else {
         return Ok(None);
     };
     let number = device.number;
@@ -219,6 +227,7 @@ pub(crate) fn file(db: &Connection, text: &str) -> Result<Option<DeviceFile>, Fa
         reports: notes::reports(db, subjects)?,
         refusals: notes::refusals_of(db, subjects)?,
         token: token::serving(db, number)?,
+        thing: thing::of_device(db, number)?.map(|thing| thing.record),
         device: device.record,
     }))
 }

@@ -221,6 +221,10 @@ pub(crate) fn adopt(change: &Change<'_>, adoption: &Adoption) -> Result<Adopted,
             None => conflict("serial number"),
         };
     }
+    // A claim's, or one that waits for its device: nobody becomes a device by these.
+    if certificate::is_bare(db, &adoption.serial)? {
+        return conflict("serial number");
+    }
     if device::key_owner(db, &adoption.key.0)?.is_some_and(|owner| owner != adoption.device) {
         return conflict("key");
     }
@@ -279,7 +283,7 @@ pub(crate) fn adopt(change: &Change<'_>, adoption: &Adoption) -> Result<Adopted,
 fn take_in(change: &Change<'_>, adoption: &Adoption, device: i64) -> Result<(), Fault> {
     let intent = Intent {
         serial: adoption.serial,
-        device,
+        device: Some(device),
         origin: CertificateOrigin::Adopted,
         issuer: &adoption.issuer,
         generation: Generation::Operator,

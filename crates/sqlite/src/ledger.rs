@@ -1,19 +1,25 @@
 //! The port, filled: each method is one read or one write.
 
 use imprint_identity::{DeviceId, HardwareId, UnixTime};
+use imprint_registrar::claims::definition::Template;
 use imprint_registrar::journal::JournalRow;
 use imprint_registrar::ledger::{
-    Acted, Adopted, Adoption, Credential, CrlFacts, CrlRecord, DeviceAct, DeviceFile, DeviceFilter,
-    DeviceRecord, Facts, FactsQuery, Grant, Intention, NewToken, RefusalSample, Report,
-    RequestOrigin, Settlement, TokenAct, TokenAlarm, TokenFilter, TokenRecord, Wait, Waited,
+    Acted, Adopted, Adoption, ArrivalFacts, ArrivalQuery, AuthorityRecord, CertificateFingerprint,
+    ClaimAct, ClaimAlarm, ClaimCertificateGrant, ClaimRecord, ClaimState, Claimed, Credential,
+    CrlFacts, CrlRecord, Definitions, DeviceAct, DeviceFile, DeviceFilter, DeviceRecord, Facts,
+    FactsQuery, ForeignClaimCertificate, Grant, Intention, KeyFingerprint, NewToken, PendingGrant,
+    PendingRecord, RefusalSample, Registered, RegistrationFacts, RegistrationGrant,
+    RegistrationQuery, Report, RequestOrigin, Settlement, ThingFilter, ThingRecord, TokenAct,
+    TokenAlarm, TokenFilter, TokenRecord, Wait, Waited,
 };
 use imprint_registrar::{Ledger, LedgerError, Product, Serial};
 
 use crate::change::Change;
 use crate::fault::Fault;
 use crate::{
-    Sqlite, allow, certificate, chain, crl, cursor, device, device_act, notes, product, road,
-    road_facts, settle, token, token_act, verify,
+    Sqlite, allow, certificate, chain, claim, claim_certificate, crl, cursor, definition, device,
+    device_act, notes, pending, product, register, registration_facts, road, road_facts, settle,
+    thing, token, token_act, verify,
 };
 
 impl Ledger for Sqlite {
@@ -243,6 +249,175 @@ impl Ledger for Sqlite {
     async fn crl_publish(&self, crl: CrlRecord, now: UnixTime) -> Result<bool, LedgerError> {
         let publish = move |change: &Change<'_>| crl::publish(change, &crl);
         Ok(self.change(SERVER.to_owned(), now, publish).await?)
+    }
+
+    async fn fleet_apply(
+        &self,
+        definitions: Definitions,
+        actor: &str,
+        now: UnixTime,
+    ) -> Result<(), LedgerError> {
+        let apply = move |change: &Change<'_>| definition::apply(change, &definitions);
+        Ok(self.change(actor.to_owned(), now, apply).await?)
+    }
+
+    async fn claim_list(&self) -> Result<Vec<ClaimRecord>, LedgerError> {
+        self.trusted()?.list(claim::list).await
+    }
+
+    async fn claim_get(&self, name: &str) -> Result<Option<ClaimRecord>, LedgerError> {
+        self.trusted()?.snapshot(|db| claim::whole(db, name))
+    }
+
+    async fn claim_act(
+        &self,
+        name: &str,
+        act: ClaimAct,
+        actor: &str,
+        now: UnixTime,
+    ) -> Result<Acted<ClaimRecord>, LedgerError> {
+        let name = name.to_owned();
+        let act = move |change: &Change<'_>| claim::act(change, &name, &act);
+        Ok(self.change(actor.to_owned(), now, act).await?)
+    }
+
+    async fn claim_certificate_intend(
+        &self,
+        grant: ClaimCertificateGrant,
+        actor: &str,
+        now: UnixTime,
+    ) -> Result<Acted<()>, LedgerError> {
+        let intend = move |change: &Change<'_>| claim_certificate::intend(change, &grant);
+        Ok(self.change(actor.to_owned(), now, intend).await?)
+    }
+
+    async fn claim_certificate_settle(
+        &self,
+        serial: Serial,
+        fingerprint: CertificateFingerprint,
+        certificate_der: Vec<u8>,
+        now: UnixTime,
+    ) -> Result<Option<Vec<u8>>, LedgerError> {
+        let settle = move |change: &Change<'_>| {
+            claim_certificate::settle(change, &serial, fingerprint, &certificate_der)
+        };
+        Ok(self.change(SERVER.to_owned(), now, settle).await?)
+    }
+
+    async fn claim_certificate_adopt(
+        &self,
+        claim: &str,
+        certificate: ForeignClaimCertificate,
+        actor: &str,
+        now: UnixTime,
+    ) -> Result<Acted<ClaimRecord>, LedgerError> {
+        let claim = claim.to_owned();
+        let adopt =
+            move |change: &Change<'_>| claim_certificate::adopt(change, &claim, &certificate);
+        Ok(self.change(actor.to_owned(), now, adopt).await?)
+    }
+
+    async fn claim_alarm(
+        &self,
+        alarm: ClaimAlarm,
+        now: UnixTime,
+    ) -> Result<Option<ClaimState>, LedgerError> {
+        let alarm = move |change: &Change<'_>| claim::alarm(change, &alarm);
+        Ok(self.change(SERVER.to_owned(), now, alarm).await?)
+    }
+
+    async fn template_list(&self) -> Result<Vec<Template>, LedgerError> {
+        self.trusted()?.one(definition::templates)
+    }
+
+    async fn authority_list(&self) -> Result<Vec<AuthorityRecord>, LedgerError> {
+        self.trusted()?.one(definition::authorities)
+    }
+
+    async fn thing_list(&self, filter: &ThingFilter) -> Result<Vec<ThingRecord>, LedgerError> {
+        let filter = filter.clone();
+        self.trusted()?
+            .list(move |db| thing::list(db, &filter))
+            .await
+    }
+
+    async fn policy_list(&self) -> Result<Vec<(String, Option<String>)>, LedgerError> {
+        self.trusted()?.list(thing::policies).await
+    }
+
+    async fn arrival_facts(
+        &self,
+        query: &ArrivalQuery,
+        _now: UnixTime,
+    ) -> Result<ArrivalFacts, LedgerError> {
+        self.trusted()?
+            .snapshot(|db| registration_facts::arrival(db, query))
+    }
+
+    async fn registration_facts(
+        &self,
+        query: &RegistrationQuery,
+        _now: UnixTime,
+    ) -> Result<RegistrationFacts, LedgerError> {
+        self.trusted()?
+            .snapshot(|db| registration_facts::registration(db, query))
+    }
+
+    async fn pending_intend(
+        &self,
+        grant: PendingGrant,
+        now: UnixTime,
+    ) -> Result<Claimed<PendingRecord>, LedgerError> {
+        let actor = actor(&grant.origin_of_request);
+        let intended = self
+            .change(actor, now, move |change| pending::intend(change, &grant))
+            .await;
+        or_else_changed(intended, Claimed::Changed)
+    }
+
+    async fn pending_settle(
+        &self,
+        serial: Serial,
+        certificate_der: Vec<u8>,
+        now: UnixTime,
+    ) -> Result<Option<PendingRecord>, LedgerError> {
+        let settle = move |change: &Change<'_>| pending::settle(change, &serial, &certificate_der);
+        Ok(self.change(SERVER.to_owned(), now, settle).await?)
+    }
+
+    async fn device_register(
+        &self,
+        grant: RegistrationGrant,
+        now: UnixTime,
+    ) -> Result<Claimed<Registered>, LedgerError> {
+        let actor = actor(&grant.origin_of_request);
+        let registered = self
+            .change(actor, now, move |change| register::register(change, &grant))
+            .await;
+        or_else_changed(registered, Claimed::Changed)
+    }
+
+    async fn device_activate(
+        &self,
+        device: &DeviceId,
+        key: KeyFingerprint,
+        knock: Option<String>,
+        now: UnixTime,
+    ) -> Result<bool, LedgerError> {
+        let device = device.clone();
+        let activate = move |change: &Change<'_>| {
+            register::activate(change, device.as_str(), key, knock.as_deref())
+        };
+        Ok(self.change(SERVER.to_owned(), now, activate).await?)
+    }
+
+    async fn pending_expire(&self, before: UnixTime, now: UnixTime) -> Result<u64, LedgerError> {
+        // Asked often, and there is mostly nothing to do: no flush.
+        if !self.trusted()?.one(|db| pending::expire_due(db, before))? {
+            return Ok(0);
+        }
+        let expire = move |change: &Change<'_>| pending::expire(change, before);
+        Ok(self.change(SERVER.to_owned(), now, expire).await?)
     }
 
     async fn journal_chain(&self, limit: u32) -> Result<u64, LedgerError> {

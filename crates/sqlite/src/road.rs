@@ -131,7 +131,7 @@ fn as_written(change: &Change<'_>, grant: &Grant) -> CertificateRecord {
 fn write_down(change: &Change<'_>, grant: &Grant, device: i64) -> Result<(), Fault> {
     let intent = Intent {
         serial: grant.serial,
-        device,
+        device: Some(device),
         origin: grant.origin,
         issuer: &grant.issuer,
         generation: grant.generation,
@@ -231,7 +231,7 @@ impl<'a> Asker<'a> {
             version: grant.device_version,
             token: match grant.generation {
                 Generation::Token(hash) => Some(hash),
-                Generation::Renewal(_) | Generation::Operator => None,
+                _ => None,
             },
             key: grant.request_key,
             subject_key: grant.subject_key,

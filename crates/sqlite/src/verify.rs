@@ -48,7 +48,7 @@ pub(crate) fn verify(
                 token.record.state == TokenState::Leased
                     && token.serves(record.request_key, device.number)
             }),
-            Generation::Renewal(_) | Generation::Operator => None,
+            _ => None,
         };
         if let Some(token) = &token {
             token::spend(change, token)?;

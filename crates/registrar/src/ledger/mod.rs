@@ -6,6 +6,7 @@
 //!
 //! Every change appends its line to the journal in the same transaction. An answer means durable.
 
+mod claim_record;
 #[cfg(feature = "contract")]
 pub mod contract;
 mod record;
@@ -14,9 +15,11 @@ use std::future::Future;
 
 use imprint_identity::{DeviceId, HardwareId, UnixTime};
 
+pub use claim_record::*;
 pub use imprint_attest::KeyFingerprint;
 pub use record::*;
 
+use crate::claims::definition::Template;
 use crate::journal::JournalRow;
 use crate::product::Product;
 use crate::serial::Serial;
@@ -256,6 +259,164 @@ pub trait Ledger: Send + Sync + 'static {
         crl: CrlRecord,
         now: UnixTime,
     ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
+
+    // ---- claims ---------------------------------------------------------------------------------
+
+    /// Adds and changes products, templates, claims and registered CAs, all or none. What is as it
+    /// was is not told. A claim that is revoked stays so.
+    fn fleet_apply(
+        &self,
+        definitions: Definitions,
+        actor: &str,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
+
+    /// Every claim, by name.
+    fn claim_list(&self) -> impl Future<Output = Result<Vec<ClaimRecord>, LedgerError>> + Send;
+
+    /// One claim by its name.
+    fn claim_get(
+        &self,
+        name: &str,
+    ) -> impl Future<Output = Result<Option<ClaimRecord>, LedgerError>> + Send;
+
+    /// The next state of a claim by an operator's act: see [`ClaimAct`]. An act whose outcome is there
+    /// already is done. Certificates of ours are revoked in the same transaction. `Absent` also for a
+    /// certificate that the claim does not have.
+    fn claim_act(
+        &self,
+        name: &str,
+        act: ClaimAct,
+        actor: &str,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Acted<ClaimRecord>, LedgerError>> + Send;
+
+    /// Writes down a certificate of a claim before it is signed. `NotNow` for a claim that is revoked.
+    fn claim_certificate_intend(
+        &self,
+        grant: ClaimCertificateGrant,
+        actor: &str,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Acted<()>, LedgerError>> + Send;
+
+    /// Keeps a claim's certificate; it is heard from now on. The first one to be settled stays. `None`
+    /// when its claim has been revoked meanwhile: it must not leave.
+    fn claim_certificate_settle(
+        &self,
+        serial: Serial,
+        fingerprint: CertificateFingerprint,
+        certificate_der: Vec<u8>,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, LedgerError>> + Send;
+
+    /// Takes a claim certificate in that somebody else issued. `NotNow` when the claim is revoked, or
+    /// the certificate is another claim's or was revoked.
+    fn claim_certificate_adopt(
+        &self,
+        claim: &str,
+        certificate: ForeignClaimCertificate,
+        actor: &str,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Acted<ClaimRecord>, LedgerError>> + Send;
+
+    /// Counts what a claim's brake counts: each hardware id once a kind. The first 16 are told; at the
+    /// claim's limit it is frozen in the same transaction, and told why. Answers its state after;
+    /// `None` when there is no such claim.
+    fn claim_alarm(
+        &self,
+        alarm: ClaimAlarm,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Option<ClaimState>, LedgerError>> + Send;
+
+    /// Every template, by name.
+    fn template_list(&self) -> impl Future<Output = Result<Vec<Template>, LedgerError>> + Send;
+
+    /// Every registered CA, by name.
+    fn authority_list(
+        &self,
+    ) -> impl Future<Output = Result<Vec<AuthorityRecord>, LedgerError>> + Send;
+
+    /// Things, by name, at most `filter.limit` after `filter.after`.
+    fn thing_list(
+        &self,
+        filter: &ThingFilter,
+    ) -> impl Future<Output = Result<Vec<ThingRecord>, LedgerError>> + Send;
+
+    /// Every policy with its document, if one is on record, by name.
+    fn policy_list(
+        &self,
+    ) -> impl Future<Output = Result<Vec<(String, Option<String>)>, LedgerError>> + Send;
+
+    /// Who is this certificate? Read when it is not a device's that is on record by its serial number.
+    fn arrival_facts(
+        &self,
+        query: &ArrivalQuery,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<ArrivalFacts, LedgerError>> + Send;
+
+    /// Recall for a claim's request or a newcomer: everything that bears on it, read at one moment.
+    fn registration_facts(
+        &self,
+        query: &RegistrationQuery,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<RegistrationFacts, LedgerError>> + Send;
+
+    /// Writes down a pending certificate before it is signed, in one transaction:
+    ///
+    /// 1. One of this claim and key has not ended and is good: that one is the answer. One whose
+    ///    certificate is not good any more ends here.
+    /// 2. The claim or its certificate is not active: `Changed`. So is a key that a device owns, unless
+    ///    the device is released.
+    /// 3. Too many are pending, or too many were made within the minute: `Limited`.
+    /// 4. Insert certificate (`intended`, without a device) and pending record; count; journal.
+    fn pending_intend(
+        &self,
+        grant: PendingGrant,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Claimed<PendingRecord>, LedgerError>> + Send;
+
+    /// Keeps a pending certificate. The first one to be settled stays. `None` when it was ended
+    /// meanwhile: it must not leave.
+    fn pending_settle(
+        &self,
+        serial: Serial,
+        certificate_der: Vec<u8>,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Option<PendingRecord>, LedgerError>> + Send;
+
+    /// Registers a device with a certificate that is there already, in one transaction:
+    ///
+    /// 1. That certificate is registered already, for the same hardware, template and thing: that is
+    ///    the answer. For another one: `Changed`.
+    /// 2. The claim or the pending certificate is not good: `Changed`. The claim is used up, or too
+    ///    fast: `UsedUp`, `Limited`. Above its expected curve it is frozen here: `Changed`.
+    /// 3. The device, the key's owner or the thing is not as it was decided on: `Changed`.
+    /// 4. Insert or move on the device (`active` at step VERIFY, or `held`), key owner, certificate
+    ///    (`issued`, the device's newest), thing, policies, counts, answer; journal.
+    fn device_register(
+        &self,
+        grant: RegistrationGrant,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Claimed<Registered>, LedgerError>> + Send;
+
+    /// Makes a `held` device `active`, that was registered with a certificate and whose key has been
+    /// approved until later than `now`. Answers whether it is active now. Where it is not, a knock from
+    /// this address is told to operators (journal row `certificate-waiting`).
+    fn device_activate(
+        &self,
+        device: &DeviceId,
+        key: KeyFingerprint,
+        knock: Option<String>,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
+
+    /// Revokes pending certificates that were written down before `before` and never registered, at
+    /// most 256; answers how many.
+    fn pending_expire(
+        &self,
+        before: UnixTime,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<u64, LedgerError>> + Send;
 
     // ---- journal --------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use imprint_attest::KeyFingerprint;
 use imprint_identity::{DeviceId, HardwareId, IdentityStrength, Step, UnixTime};
 
+use super::ThingRecord;
 use crate::pace::Ticks;
 use crate::product::Product;
 use crate::serial::{EnrollmentId, Serial};
@@ -43,6 +44,7 @@ macro_rules! words {
         }
     };
 }
+pub(super) use words;
 
 words! {
     /// Where a token stands.
@@ -123,6 +125,12 @@ words! {
         ByHand = "by-hand",
         /// Found outside the registry and taken in.
         Adopted = "adopted",
+        /// By a claim: pending until its device is registered.
+        Claimed = "claimed",
+        /// A claim's own certificate. It is no device's.
+        Claim = "claim",
+        /// Another CA's, taken in at the device's first connection.
+        Foreign = "foreign",
     }
 }
 
@@ -176,6 +184,10 @@ pub enum Generation {
     Renewal(Serial),
     /// An operator's hand; one certificate a key.
     Operator,
+    /// A claim; one certificate a claim and key, as the ledger's pending records say.
+    Claim,
+    /// A certificate that the device had when it came.
+    Foreign,
 }
 
 impl Generation {
@@ -186,6 +198,8 @@ impl Generation {
             Self::Token(hash) => [&[1][..], &hash.0].concat(),
             Self::Renewal(serial) => [&[2][..], &serial.0].concat(),
             Self::Operator => vec![3],
+            Self::Claim => vec![4],
+            Self::Foreign => vec![5],
         }
     }
 
@@ -196,6 +210,8 @@ impl Generation {
             (1, hash) => Some(Self::Token(TokenHash(hash.try_into().ok()?))),
             (2, serial) => Some(Self::Renewal(Serial::from_octets(serial)?)),
             (3, []) => Some(Self::Operator),
+            (4, []) => Some(Self::Claim),
+            (5, []) => Some(Self::Foreign),
             _ => None,
         }
     }
@@ -409,6 +425,8 @@ pub struct DeviceFile {
     pub refusals: Vec<RefusalSample>,
     /// The token that serves it, if one does.
     pub token: Option<TokenRecord>,
+    /// The thing that a template made of it, if one did.
+    pub thing: Option<ThingRecord>,
 }
 
 /// What an operator does to a device.

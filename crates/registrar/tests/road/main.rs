@@ -12,6 +12,7 @@ mod approval;
 mod attacks;
 mod by_hand;
 mod certificates;
+mod claims;
 mod explain;
 mod guessing;
 mod lists;

@@ -21,8 +21,10 @@ pub fn check_change(before: &Records, after: &Records) -> Vec<String> {
             findings.push(format!("{serial} has vanished"));
             continue;
         };
+        // One that waited for its device may be given to one; nothing is ever taken back.
+        let device = old.device.or(new.device);
         if (
-            old.device,
+            device,
             &old.generation,
             old.request_key,
             old.subject_key,

@@ -57,8 +57,8 @@ pub struct TokenRow {
 pub struct CertificateRow {
     /// Its serial number.
     pub serial: [u8; 20],
-    /// Its device's row.
-    pub device: i64,
+    /// Its device's row; a claim's certificate and one that waits for its device have none.
+    pub device: Option<i64>,
     /// Its state as a word.
     pub state: String,
     /// What it is the answer to, as stored.
@@ -132,7 +132,7 @@ impl Records {
         };
         self.certificates
             .iter()
-            .filter(|row| row.device == device.number)
+            .filter(|row| row.device == Some(device.number))
             .collect()
     }
 
@@ -187,6 +187,18 @@ impl CertificateRow {
     #[must_use]
     pub fn is_live(&self) -> bool {
         matches!(self.state.as_str(), "intended" | "issued" | "active")
+    }
+
+    /// Whether a claim was shown for it.
+    #[must_use]
+    pub fn is_by_claim(&self) -> bool {
+        self.generation == [4]
+    }
+
+    /// Whether it is one of a registered CA.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.generation == [5]
     }
 
     /// Whether a signature is kept.

@@ -1,11 +1,16 @@
 //! A ledger whose database is gone: a full disk, a lost connection.
 
 use imprint_identity::{DeviceId, HardwareId, UnixTime};
+use imprint_registrar::claims::definition::Template;
 use imprint_registrar::journal::JournalRow;
 use imprint_registrar::ledger::{
-    Acted, Adopted, Adoption, Credential, CrlFacts, CrlRecord, DeviceAct, DeviceFile, DeviceFilter,
-    DeviceRecord, Facts, FactsQuery, Grant, Intention, NewToken, RefusalSample, Report, Settlement,
-    TokenAct, TokenAlarm, TokenFilter, TokenRecord, Wait, Waited,
+    Acted, Adopted, Adoption, ArrivalFacts, ArrivalQuery, AuthorityRecord, CertificateFingerprint,
+    ClaimAct, ClaimAlarm, ClaimCertificateGrant, ClaimRecord, ClaimState, Claimed, Credential,
+    CrlFacts, CrlRecord, Definitions, DeviceAct, DeviceFile, DeviceFilter, DeviceRecord, Facts,
+    FactsQuery, ForeignClaimCertificate, Grant, Intention, KeyFingerprint, NewToken, PendingGrant,
+    PendingRecord, RefusalSample, Registered, RegistrationFacts, RegistrationGrant,
+    RegistrationQuery, Report, Settlement, ThingFilter, ThingRecord, TokenAct, TokenAlarm,
+    TokenFilter, TokenRecord, Wait, Waited,
 };
 use imprint_registrar::product::Product;
 use imprint_registrar::serial::Serial;
@@ -55,6 +60,32 @@ impl Ledger for Outage {
         report_add(report: Report, now: UnixTime) -> ();
         refusal_add(samples: Vec<RefusalSample>, now: UnixTime) -> ();
         refusal_list(subject: &str) -> Vec<RefusalSample>;
+        fleet_apply(definitions: Definitions, actor: &str, now: UnixTime) -> ();
+        claim_list() -> Vec<ClaimRecord>;
+        claim_get(name: &str) -> Option<ClaimRecord>;
+        claim_act(name: &str, act: ClaimAct, actor: &str, now: UnixTime) -> Acted<ClaimRecord>;
+        claim_certificate_intend(grant: ClaimCertificateGrant, actor: &str, now: UnixTime)
+            -> Acted<()>;
+        claim_certificate_settle(
+            serial: Serial, print: CertificateFingerprint, der: Vec<u8>, now: UnixTime
+        ) -> Option<Vec<u8>>;
+        claim_certificate_adopt(
+            claim: &str, foreign: ForeignClaimCertificate, actor: &str, now: UnixTime
+        ) -> Acted<ClaimRecord>;
+        claim_alarm(alarm: ClaimAlarm, now: UnixTime) -> Option<ClaimState>;
+        template_list() -> Vec<Template>;
+        authority_list() -> Vec<AuthorityRecord>;
+        thing_list(filter: &ThingFilter) -> Vec<ThingRecord>;
+        policy_list() -> Vec<(String, Option<String>)>;
+        arrival_facts(query: &ArrivalQuery, now: UnixTime) -> ArrivalFacts;
+        registration_facts(query: &RegistrationQuery, now: UnixTime) -> RegistrationFacts;
+        pending_intend(grant: PendingGrant, now: UnixTime) -> Claimed<PendingRecord>;
+        pending_settle(serial: Serial, der: Vec<u8>, now: UnixTime) -> Option<PendingRecord>;
+        device_register(grant: RegistrationGrant, now: UnixTime) -> Claimed<Registered>;
+        device_activate(
+            device: &DeviceId, key: KeyFingerprint, knock: Option<String>, now: UnixTime
+        ) -> bool;
+        pending_expire(before: UnixTime, now: UnixTime) -> u64;
         journal_chain(limit: u32) -> u64;
         journal_read(after: u64, limit: u32) -> Vec<JournalRow>;
         journal_head() -> u64;

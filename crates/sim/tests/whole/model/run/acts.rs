@@ -71,7 +71,8 @@ impl Run<'_> {
         else {
             return;
         };
-        let name = &records.device(row.device).hardware;
+        let Some(device) = row.device else { return };
+        let name = &records.device(device).hardware;
         let hardware = (0..HARDWARE).find(|&one| named(one) == *name).unwrap();
         let next = if self.dice.once_in(2) {
             key

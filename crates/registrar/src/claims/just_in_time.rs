@@ -1,0 +1,225 @@
+//! A device with a certificate of a registered CA: provisioned at its first connection.
+
+use imprint_identity::{DeviceId, UnixTime};
+
+use super::arrive::JustInTime;
+use super::definition::AutoRegistration;
+use super::permit::{Join, Joining, may_join, newcomers_key_is_welcome, thing_change};
+use super::register::{Registration, waiting};
+use crate::enroll::{ATTEMPTS, Chance, Origin, Registrar, random};
+use crate::ledger::{
+    Claimed, Credential, KeyFingerprint, Ledger, RegistrationCertificate, RegistrationFacts,
+    RegistrationGrant, RegistrationQuery,
+};
+use crate::refusal::{Code, Refusal};
+use crate::serial::{EnrollmentId, Serial};
+use crate::signer::Signer;
+use crate::verify::Member;
+use imprint_attest::PeerCertificate;
+
+impl<L: Ledger, S: Signer> Registrar<L, S> {
+    /// Registers a newcomer with the certificate that it has: device, certificate, key and thing in
+    /// one transaction, then VERIFY, for it is using that certificate now. A hundred first
+    /// connections at one time make one device, and each gets it.
+    ///
+    /// Where the CA's devices are only written down (`auto = "jitr"`), and where the template leaves
+    /// the certificate inactive, the device is held: `approval-pending`, until an operator or a hook
+    /// approves its key.
+    pub async fn just_in_time(
+        &self,
+        newcomer: &JustInTime,
+        registration: &Registration,
+        origin: &Origin,
+        chance: Chance<'_>,
+        now: UnixTime,
+    ) -> Result<Member, Refusal> {
+        let outcome = self
+            .take_in(newcomer, registration, origin, chance, now)
+            .await;
+        if let Err(refusal) = &outcome {
+            self.note(refusal, origin, now);
+        }
+        outcome
+    }
+
+    async fn take_in(
+        &self,
+        newcomer: &JustInTime,
+        registration: &Registration,
+        origin: &Origin,
+        chance: Chance<'_>,
+        now: UnixTime,
+    ) -> Result<Member, Refusal> {
+        let certificate = newcomer.certificate();
+        let serial = Serial::of_foreign(certificate.der());
+        let key = newcomer.chained.key();
+        let public_key = certificate.public_key().map_err(|_| Code::KeyUnsound)?;
+        let peer = PeerCertificate {
+            der: certificate.der().to_vec(),
+            parsed: Some(certificate.clone()),
+        };
+        let enrollment = EnrollmentId(random(chance));
+        for _ in 0..ATTEMPTS {
+            // 1. Recall.
+            let query = RegistrationQuery {
+                product: Some(newcomer.product.name.clone()),
+                key: Some(key),
+                serial: Some(serial),
+                hardware: Some(registration.hardware.clone()),
+                thing: registration.thing.as_ref().map(|thing| thing.name.clone()),
+                ..RegistrationQuery::default()
+            };
+            let facts = self.ledger().registration_facts(&query, now).await?;
+            // Somebody was faster with this very certificate: then it is a member.
+            if facts.certificate.is_some() {
+                return self.admitted(&peer, origin, now).await;
+            }
+
+            // 2. Permit.
+            may_register_itself(newcomer)?;
+            newcomers_key_is_welcome(key, public_key, &facts, self.authorities())?;
+            let joining = Joining {
+                hardware: &registration.hardware,
+                strength: newcomer.authority.ca.proves(),
+                key,
+                listed_only: false,
+            };
+            let device = match may_join(&joining, &facts, now)? {
+                Join::Register(device) => device,
+                Join::Wait(device) => {
+                    let wait = waiting(enrollment, &device, &joining, &facts, origin);
+                    self.wait(wait, now).await?;
+                    continue;
+                }
+            };
+
+            self.paced(&newcomer.product, &registration.hardware, origin)?;
+
+            // 3. Register, in one transaction; then its certificate is in use.
+            let grant = grant(
+                enrollment,
+                newcomer,
+                registration,
+                serial,
+                device,
+                &joining,
+                &facts,
+                origin,
+            )?;
+            let name = grant.device.clone();
+            match self.ledger().device_register(grant, now).await? {
+                Claimed::Done(_) => return self.admitted(&peer, origin, now).await,
+                _ if facts.device.is_none() => {
+                    self.name_is_free(&name, &registration.hardware).await?;
+                }
+                _ => {}
+            }
+        }
+        Err(Code::Busy.into())
+    }
+
+    /// A certificate that is on record by now; a device that is held may go on if it was approved.
+    async fn admitted(
+        &self,
+        peer: &PeerCertificate,
+        origin: &Origin,
+        now: UnixTime,
+    ) -> Result<Member, Refusal> {
+        let shown = self
+            .ledger()
+            .credential_facts(self.serial_of(peer))
+            .await?
+            .filter(|shown| shown.certificate.der.as_ref() == Some(&peer.der));
+        if let Some(shown) =
+            shown.filter(|one| one.device.state == crate::ledger::DeviceState::Held)
+        {
+            let (device, key) = (&shown.device.id, shown.certificate.subject_key);
+            self.held(device, key, &shown, peer, origin, now).await?;
+        }
+        self.judge(peer, origin, now).await
+    }
+
+    /// A device that is held with its certificate: if its key has been approved it is active from now
+    /// on, else it is told to wait and an operator is told of it, once a minute.
+    pub(super) async fn held(
+        &self,
+        device: &DeviceId,
+        key: KeyFingerprint,
+        shown: &Credential,
+        peer: &PeerCertificate,
+        origin: &Origin,
+        now: UnixTime,
+    ) -> Result<(), Refusal> {
+        if shown.certificate.der.as_ref() != Some(&peer.der) {
+            return Ok(());
+        }
+        let knock = self.knocks(device, now).then(|| origin.address.clone());
+        if self
+            .ledger()
+            .device_activate(device, key, knock, now)
+            .await?
+        {
+            return Ok(());
+        }
+        Err(Refusal::new(Code::ApprovalPending)
+            .detail(format!("{device} is held with its certificate"))
+            .about(device.as_str())
+            .showing(Some(shown.certificate.serial.to_string())))
+    }
+}
+
+fn may_register_itself(newcomer: &JustInTime) -> Result<(), Refusal> {
+    let ca = &newcomer.authority.ca;
+    if !newcomer.sni {
+        return Err(Refusal::new(Code::SniMissing).detail(format!("CA {}", ca.name)));
+    }
+    if !ca.active || ca.auto == AutoRegistration::Off {
+        return Err(Refusal::new(Code::CaDoesNotRegister).detail(format!("CA {}", ca.name)));
+    }
+    if let Some(template) = newcomer.template.as_ref().filter(|one| !one.enabled) {
+        return Err(
+            Refusal::new(Code::TemplateDisabled).detail(format!("template {}", template.name))
+        );
+    }
+    Ok(())
+}
+
+fn grant(
+    enrollment: EnrollmentId,
+    newcomer: &JustInTime,
+    registration: &Registration,
+    serial: Serial,
+    device: DeviceId,
+    joining: &Joining<'_>,
+    facts: &RegistrationFacts,
+    origin: &Origin,
+) -> Result<RegistrationGrant, Refusal> {
+    let certificate = newcomer.certificate();
+    let thing = registration.thing.as_ref();
+    let template = newcomer.template.as_ref().map(|template| &template.name);
+    Ok(RegistrationGrant {
+        enrollment,
+        hardware: registration.hardware.clone(),
+        strength: joining.strength,
+        product: newcomer.product.name.clone(),
+        device_version: facts.device.as_ref().map(|known| known.version),
+        key: joining.key,
+        certificate: RegistrationCertificate::Foreign {
+            authority: newcomer.authority.ca.name.clone(),
+            serial,
+            der: certificate.der().to_vec(),
+            to_be_signed: certificate.to_be_signed().to_vec(),
+            not_before: certificate.not_before(),
+            not_after: certificate.not_after(),
+        },
+        template: template.unwrap_or(&newcomer.product.name).clone(),
+        thing: thing
+            .map(|spec| thing_change(spec, &device, facts))
+            .transpose()?,
+        held: newcomer.authority.ca.auto == AutoRegistration::Jitr
+            || thing.is_some_and(|thing| thing.inactive),
+        listed: facts.allowed,
+        origin_of_request: origin.clone(),
+        device,
+    })
+}

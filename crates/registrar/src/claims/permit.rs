@@ -1,0 +1,286 @@
+//! May a claim do this, may this device join? Pure answers to facts.
+
+use imprint_identity::{DeviceId, HardwareId, IdentityStrength, UnixTime};
+use imprint_pkix::key::PublicKey;
+
+use super::definition::Template;
+use super::thing::ThingSpec;
+use crate::authority::Authorities;
+use crate::issue::name_of;
+use crate::ledger::{
+    CertificateState, ClaimCertificateState, ClaimRecord, ClaimState, KeyFingerprint,
+    PendingRecord, PendingState, RegistrationFacts, ThingChange,
+};
+use crate::permit::{device_is_good, kind_of};
+use crate::product::Product;
+use crate::refusal::{Code, Refusal};
+
+/// Whether a claim and the certificate of it that was shown are heard now.
+pub(super) fn claim_is_good(facts: &RegistrationFacts) -> Result<&ClaimRecord, Refusal> {
+    let claim = facts.claim.as_ref().ok_or(Code::ClaimUnknown)?;
+    let name = &claim.claim.name;
+    let reason = || match &claim.reason {
+        Some(reason) => format!("{name}: {reason}"),
+        None => name.clone(),
+    };
+    match claim.state {
+        ClaimState::Active => {}
+        ClaimState::Frozen => return Err(Refusal::new(Code::ClaimFrozen).detail(reason())),
+        ClaimState::Revoked => return Err(Refusal::new(Code::ClaimRevoked).detail(reason())),
+    }
+    match facts.shown.as_ref().map(|shown| shown.state) {
+        Some(ClaimCertificateState::Active) => Ok(claim),
+        Some(ClaimCertificateState::Revoked) => Err(Refusal::new(Code::ClaimRevoked)
+            .detail(format!("{name}: this certificate of it has been revoked"))),
+        // Bytes that never left: whoever shows them did not get them from us.
+        Some(ClaimCertificateState::Intended) | None => Err(Code::ClaimUnknown.into()),
+    }
+}
+
+/// Where a claim's asker for a certificate stands.
+#[derive(Debug)]
+pub(super) enum Asking {
+    /// It has its certificate; here it is again.
+    Settled(PendingRecord),
+    /// Its certificate was written down and not signed, as far as we know.
+    Intended(PendingRecord),
+    /// It may have a new one.
+    New,
+}
+
+/// May this key have a pending certificate, or has it one?
+pub(super) fn may_ask(
+    key: KeyFingerprint,
+    public_key: &PublicKey,
+    claims_own_key: KeyFingerprint,
+    facts: &RegistrationFacts,
+    authorities: &Authorities,
+    now: UnixTime,
+) -> Result<Asking, Refusal> {
+    let product = facts.product.as_ref().ok_or(Code::ProductUnknown)?;
+    if let Some(pending) = &facts.pending
+        && let Some(answered) = answered(pending, facts, now)?
+    {
+        return Ok(answered);
+    }
+    key_is_welcome(key, public_key, product, authorities)?;
+    if key == claims_own_key {
+        let detail = "this is the claim's own key, which many devices share";
+        return Err(Refusal::new(Code::KeyInUse).detail(detail));
+    }
+    // Whose it is shows when the device says what hardware it is; a device that was released may
+    // come again with the key that it has.
+    match &facts.key_owner {
+        Some(owner) if !owner.released => Err(Refusal::new(Code::KeyInUse)
+            .detail(format!("key {key} is {}'s", owner.id))
+            .about(owner.id.as_str())),
+        _ => Ok(Asking::New),
+    }
+}
+
+/// The same question gets the same answer while everything about it is good, else the reason why not.
+/// What was never registered makes room for a new one.
+fn answered(
+    pending: &PendingRecord,
+    facts: &RegistrationFacts,
+    now: UnixTime,
+) -> Result<Option<Asking>, Refusal> {
+    let released = facts.key_owner.as_ref().is_some_and(|owner| owner.released);
+    if now <= pending.not_after {
+        match pending.certificate_state {
+            CertificateState::Intended => return Ok(Some(Asking::Intended(pending.clone()))),
+            CertificateState::Issued | CertificateState::Active => {
+                return Ok(Some(Asking::Settled(pending.clone())));
+            }
+            _ => {}
+        }
+    }
+    if pending.state != PendingState::Registered || released {
+        return Ok(None);
+    }
+    let code = match pending.certificate_state {
+        CertificateState::Superseded => Code::CertificateSuperseded,
+        CertificateState::Revoked => Code::CertificateRevoked,
+        _ => Code::CertificateExpired,
+    };
+    let refusal = Refusal::new(code).detail(format!("certificate {}", pending.serial));
+    Err(match &pending.registered {
+        Some(registered) => refusal.about(registered.device.as_str()),
+        None => refusal,
+    })
+}
+
+fn key_is_welcome(
+    key: KeyFingerprint,
+    public_key: &PublicKey,
+    product: &Product,
+    authorities: &Authorities,
+) -> Result<(), Refusal> {
+    if !product.keys.contains(&kind_of(public_key.algorithm())) {
+        return Err(Code::KeyNotAccepted.into());
+    }
+    if authorities.owns(key) {
+        return Err(Refusal::new(Code::KeyInUse).detail("this is an authority's key"));
+    }
+    Ok(())
+}
+
+/// Whether a claim may use a template of this name: `None` is its product's own.
+pub(super) fn template_is_good<'a>(
+    name: &str,
+    facts: &'a RegistrationFacts,
+    claim: &ClaimRecord,
+) -> Result<Option<&'a Template>, Refusal> {
+    let Some(template) = &facts.template else {
+        // A product is a template of its own: a claim works without any document.
+        if name != claim.claim.product {
+            return Err(Refusal::new(Code::TemplateUnknown).detail(format!("template {name:?}")));
+        }
+        if !claim.claim.may_use(name) {
+            return Err(not_allowed(name, claim));
+        }
+        return Ok(None);
+    };
+    if !template.enabled {
+        return Err(Refusal::new(Code::TemplateDisabled).detail(format!("template {name}")));
+    }
+    if template.product != claim.claim.product || !claim.claim.may_use(name) {
+        return Err(not_allowed(name, claim));
+    }
+    Ok(Some(template))
+}
+
+fn not_allowed(name: &str, claim: &ClaimRecord) -> Refusal {
+    Refusal::new(Code::TemplateNotAllowed).detail(format!(
+        "claim {} of product {}, template {name}",
+        claim.claim.name, claim.claim.product
+    ))
+}
+
+/// What is asked of a device that would join with a certificate which is there already.
+pub(super) struct Joining<'a> {
+    pub(super) hardware: &'a HardwareId,
+    pub(super) strength: IdentityStrength,
+    pub(super) key: KeyFingerprint,
+    /// The allowlist is asked, whatever the product says.
+    pub(super) listed_only: bool,
+}
+
+/// What becomes of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Join {
+    /// Its name.
+    Register(DeviceId),
+    /// An operator has to approve first.
+    Wait(DeviceId),
+}
+
+/// May this device join? The order is that of the road by token: is the device good, may it be
+/// named, is it welcome, is it approved.
+pub(super) fn may_join(
+    joining: &Joining<'_>,
+    facts: &RegistrationFacts,
+    now: UnixTime,
+) -> Result<Join, Refusal> {
+    let product = facts.product.as_ref().ok_or(Code::ProductUnknown)?;
+    let hardware = joining.hardware;
+    let name = match &facts.device {
+        Some(device) => device.id.clone(),
+        None => name_of(product, hardware)?,
+    };
+    let decide = || {
+        device_is_good(facts.device.as_ref())?;
+        may_name_device(joining, facts, product)?;
+        is_welcome(joining, facts, product)?;
+        if let Some(owner) = facts.key_owner.as_ref().filter(|owner| owner.id != name) {
+            let detail = format!("key {} is {}'s", joining.key, owner.id);
+            return Err(Refusal::new(Code::KeyInUse).detail(detail));
+        }
+        Ok(())
+    };
+    decide().map_err(|refusal: Refusal| match (&refusal.subject, &facts.device) {
+        (Some(_), _) => refusal,
+        (None, Some(device)) => refusal.about(device.id.as_str()),
+        (None, None) => refusal.about(hardware.text().as_str()),
+    })?;
+    if product.approval && facts.approved_until.is_none_or(|until| until < now) {
+        return Ok(Join::Wait(name));
+    }
+    Ok(Join::Register(name))
+}
+
+/// A shared right never names a device that is registered already.
+fn may_name_device(
+    joining: &Joining<'_>,
+    facts: &RegistrationFacts,
+    product: &Product,
+) -> Result<(), Refusal> {
+    let Some(device) = &facts.device else {
+        return Ok(());
+    };
+    if device.product != product.name {
+        return Err(Refusal::new(Code::DeviceExists).detail(format!(
+            "{} is a device of product {}, not of {}",
+            device.hardware, device.product, product.name
+        )));
+    }
+    let registered = device.state.is_registered() || facts.device_has_live;
+    if registered && !device.released {
+        return Err(Refusal::new(Code::DeviceExists).detail(format!(
+            "{} is registered as {} since {}, and a second key, {}, asked for it",
+            device.hardware, device.id, device.created_at, joining.key
+        )));
+    }
+    Ok(())
+}
+
+fn is_welcome(
+    joining: &Joining<'_>,
+    facts: &RegistrationFacts,
+    product: &Product,
+) -> Result<(), Refusal> {
+    if (product.allowlist || joining.listed_only) && !facts.allowed {
+        return Err(Refusal::new(Code::HardwareNotAllowed).detail(format!(
+            "{} is not on the allowlist of {}",
+            joining.hardware, product.name
+        )));
+    }
+    if joining.strength < product.least_strength() {
+        return Err(Refusal::new(Code::IdentityTooWeak).detail(format!(
+            "{} is {}, product {} wants {}",
+            joining.hardware, joining.strength, product.name, product.minimum_strength
+        )));
+    }
+    Ok(())
+}
+
+/// A newcomer's own key, which nobody has looked at before.
+pub(super) fn newcomers_key_is_welcome(
+    key: KeyFingerprint,
+    public_key: &PublicKey,
+    facts: &RegistrationFacts,
+    authorities: &Authorities,
+) -> Result<(), Refusal> {
+    let product = facts.product.as_ref().ok_or(Code::ProductUnknown)?;
+    key_is_welcome(key, public_key, product, authorities)
+}
+
+/// The thing as it will be, with the version of the one that is there.
+pub(super) fn thing_change(
+    spec: &ThingSpec,
+    device: &DeviceId,
+    facts: &RegistrationFacts,
+) -> Result<ThingChange, Refusal> {
+    spec.check()?;
+    if let Some(other) = facts.thing.as_ref().filter(|other| other.device != *device) {
+        return Err(Refusal::new(Code::ThingTaken)
+            .detail(format!("thing {} is {}", other.name, other.device))
+            .about(device.as_str()));
+    }
+    Ok(ThingChange {
+        name: spec.name.clone(),
+        values: spec.over(facts.thing.as_ref())?,
+        policies: spec.policies.clone(),
+        version: facts.thing.as_ref().map(|thing| thing.version),
+    })
+}
