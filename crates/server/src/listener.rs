@@ -241,7 +241,9 @@ impl<D: Door> Protocol for Http<D> {
         let limits = terms.limits;
         let mut stop = terms.lifetime.stop.clone();
         let service = service_fn(async |request| {
-            let mut response = self.0.answer(request, peer).await?;
+            // In a box: what answering needs is large, and hyper moves a connection about with room for
+            // it before anybody has asked.
+            let mut response = Box::pin(self.0.answer(request, peer)).await?;
             // When places run short, nobody keeps one between two requests: whoever wants to hold
             // them all has to pay for a handshake each time.
             if terms.is_crowded() {
