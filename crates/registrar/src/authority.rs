@@ -25,6 +25,7 @@ pub struct Authorities {
     issuers: Vec<Issuer>,
     above: Vec<Certificate>,
     known: Vec<Authority>,
+    keys: Vec<KeyFingerprint>,
     public_http: Option<String>,
 }
 
@@ -55,10 +56,18 @@ impl Authorities {
                 })
             })
             .collect::<Result<_, _>>()?;
+        let keys = issuers
+            .iter()
+            .map(|issuer| &issuer.certificate)
+            .chain(&above)
+            .filter_map(|certificate| certificate.public_key().ok())
+            .map(|public| KeyFingerprint::of(public.spki_der()))
+            .collect();
         Ok(Self {
             issuers,
             above,
             known,
+            keys,
             public_http,
         })
     }
@@ -110,12 +119,7 @@ impl Authorities {
     /// Whether a key is one of ours: a device that shows an authority's key is no device.
     #[must_use]
     pub fn owns(&self, key: KeyFingerprint) -> bool {
-        self.issuers
-            .iter()
-            .map(|issuer| &issuer.certificate)
-            .chain(&self.above)
-            .filter_map(|certificate| certificate.public_key().ok())
-            .any(|public| KeyFingerprint::of(public.spki_der()) == key)
+        self.keys.contains(&key)
     }
 }
 
