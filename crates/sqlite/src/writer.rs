@@ -462,9 +462,9 @@ const MOST_IN_GROUP: usize = 512;
 const WORTH_A_WAIT: usize = 8;
 /// Nor does it share better among more than this.
 const ENOUGH: usize = 32;
-const LINGER: Duration = Duration::from_millis(1);
+const LINGER: Duration = Duration::from_millis(2);
 /// Of the two commits that an enrollment waits for, each is this much later at the worst.
-const MOST_LINGERS: u32 = 4;
+const MOST_LINGERS: u32 = 2;
 const TRIED_IN_VAIN: u32 = 64;
 
 #[cfg(test)]
