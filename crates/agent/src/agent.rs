@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::keystore::{FileKeys, KeyStore};
 use crate::observe::{Moment, Observer, Strike};
 use crate::perform::Hand;
-use crate::settings::{Settings, Surroundings};
+use crate::settings::{Door, Settings, Surroundings};
 use crate::store::{Lock, Setup, StateDir};
 use crate::trust::Time;
 
@@ -29,6 +29,8 @@ pub struct Agent {
     pub(crate) keys: Arc<dyn KeyStore>,
     device: Device<FileJournal>,
     pub(crate) hand: Hand,
+    /// By which door it comes in, or came.
+    pub(crate) door: Door,
     told: Option<(UnixTime, Instant)>,
     pub(crate) observer: Box<dyn Observer>,
     other_hardware: bool,
@@ -98,6 +100,7 @@ impl Agent {
             keys,
             device,
             hand: Hand::default(),
+            door: Door::Token,
             told: None,
             observer,
             other_hardware: false,
@@ -237,6 +240,19 @@ impl Agent {
             && self.record().credential().is_none()
         {
             self.store.keep_token(&token)?;
+        }
+        self.door = std::mem::take(&mut self.settings.door);
+        match &self.door {
+            Door::Claim(claim) if self.record().credential().is_none() => {
+                self.store.keep_claim(claim)?;
+            }
+            // Whoever starts the device again need not know what it was given the first time.
+            Door::Token if self.store.token()?.is_none() => {
+                if let Some(claim) = self.store.claim()? {
+                    self.door = Door::Claim(claim);
+                }
+            }
+            _ => {}
         }
         Ok(())
     }

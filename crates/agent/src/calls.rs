@@ -288,8 +288,8 @@ impl LinkError {
             Self::Trust(TrustError::NotYetValid { .. }) => "server-certificate-not-yet-valid",
             Self::Trust(_) => "server-untrusted",
             Self::Tls(_) | Self::Handshake(_) => "tls-failed",
-            Self::Lost(_) | Self::Injected => "reply-lost",
-            Self::TooLong | Self::Request(_) => "reply-unreadable",
+            Self::Lost(_) | Self::Broken(_) | Self::Injected => "reply-lost",
+            Self::TooLong | Self::Request(_) | Self::Mqtt(_) => "reply-unreadable",
         }
     }
 }

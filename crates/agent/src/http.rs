@@ -19,11 +19,12 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::tls;
 use crate::trust::TrustError;
 
-/// Where the server is: `https://host[:port]`.
+/// Where the server is: `https://host[:port]`, or `mqtts://host[:port]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// A DNS name or an address, as written, an IPv6 address without its brackets.
@@ -34,20 +35,31 @@ pub struct Endpoint {
     pub name: ServerName<'static>,
 }
 
-impl FromStr for Endpoint {
-    type Err = EndpointError;
+impl Endpoint {
+    /// Where MQTT is spoken: `mqtts://host[:port]`, or without the scheme.
+    pub fn mqtts(text: &str) -> Result<Self, EndpointError> {
+        let url = if text.contains("://") {
+            text.to_owned()
+        } else {
+            format!("mqtts://{text}")
+        };
+        Self::parse(&url, "mqtts", DEFAULT_MQTT_PORT)
+    }
 
-    fn from_str(url: &str) -> Result<Self, EndpointError> {
+    fn parse(url: &str, scheme: &'static str, default_port: u16) -> Result<Self, EndpointError> {
         let bad = |why| EndpointError {
             url: url.to_owned(),
             why,
         };
         let uri: Uri = url.parse().map_err(|_| bad("it is no URL"))?;
-        if uri.scheme_str() != Some("https") {
-            return Err(bad("it does not begin with https://"));
+        if uri.scheme_str() != Some(scheme) {
+            return Err(bad(match scheme {
+                "https" => "it does not begin with https://",
+                _ => "it does not begin with mqtts://",
+            }));
         }
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-            return Err(bad("it has a path; give https://host:port alone"));
+            return Err(bad("it has a path; give host and port alone"));
         }
         let authority = uri.authority().ok_or_else(|| bad("it has no host"))?;
         if authority.as_str().contains('@') {
@@ -58,10 +70,19 @@ impl FromStr for Endpoint {
             .trim_start_matches('[')
             .trim_end_matches(']')
             .to_owned();
-        let port = authority.port_u16().unwrap_or(DEFAULT_PORT);
+        let port = authority.port_u16().unwrap_or(default_port);
         let name = ServerName::try_from(host.clone())
             .map_err(|_| bad("its host is neither a DNS name nor an address"))?;
         Ok(Self { host, port, name })
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    /// Where HTTPS is spoken: `https://host[:port]`.
+    fn from_str(url: &str) -> Result<Self, EndpointError> {
+        Self::parse(url, "https", DEFAULT_PORT)
     }
 }
 
@@ -122,16 +143,7 @@ impl Connection {
         config: Arc<ClientConfig>,
         timeouts: Timeouts,
     ) -> Result<Self, LinkError> {
-        let addresses = resolve(endpoint, timeouts.connect).await?;
-        let tcp = dial(&addresses, timeouts.connect).await?;
-        let connect = TlsConnector::from(config).connect(endpoint.name.clone(), tcp);
-        let tls = timeout(timeouts.handshake, connect)
-            .await
-            .map_err(|_| LinkError::Silent {
-                doing: "the TLS handshake",
-            })?
-            .map_err(handshake_error)?;
-
+        let tls = secure(endpoint, config, timeouts).await?;
         let (_, session) = tls.get_ref();
         let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
         let chain = session.peer_certificates().unwrap_or_default().to_vec();
@@ -254,6 +266,22 @@ impl HttpReply {
     }
 }
 
+/// A TLS connection to the server, which was judged when this returns.
+pub(crate) async fn secure(
+    endpoint: &Endpoint,
+    config: Arc<ClientConfig>,
+    timeouts: Timeouts,
+) -> Result<TlsStream<TcpStream>, LinkError> {
+    let addresses = resolve(endpoint, timeouts.connect).await?;
+    let tcp = dial(&addresses, timeouts.connect).await?;
+    let connect = TlsConnector::from(config).connect(endpoint.name.clone(), tcp);
+    let tls = timeout(timeouts.handshake, connect).await;
+    tls.map_err(|_| LinkError::Silent {
+        doing: "the TLS handshake",
+    })?
+    .map_err(handshake_error)
+}
+
 /// The addresses of the server, in the system's order.
 pub(crate) async fn resolve(
     endpoint: &Endpoint,
@@ -315,6 +343,7 @@ fn handshake_error(error: std::io::Error) -> LinkError {
 }
 
 const DEFAULT_PORT: u16 = 8443;
+const DEFAULT_MQTT_PORT: u16 = 8883;
 /// A profile and a chain have some KiB.
 const LONGEST_REPLY: usize = 256 * 1024;
 /// Dialled one after the other; a name with more of them is a mistake.
@@ -352,6 +381,12 @@ pub enum LinkError {
     /// The connection broke afterwards.
     #[error("the connection broke before the reply was whole")]
     Lost(#[source] hyper::Error),
+    /// The same, where MQTT is spoken.
+    #[error("the connection broke before the answer came")]
+    Broken(#[source] std::io::Error),
+    /// What came is not MQTT as we know it.
+    #[error("the server does not speak MQTT as it should: {0}")]
+    Mqtt(String),
     /// Nothing came for too long.
     #[error("the server was silent for too long in {doing}")]
     Silent {
@@ -372,6 +407,25 @@ pub enum LinkError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_where_mqtt_is_spoken_is_a_host_and_a_port() {
+        for (text, want) in [
+            ("mqtts://localhost", Some("localhost:8883")),
+            ("mqtts://fleet.example:443/", Some("fleet.example:443")),
+            ("fleet.example:443", Some("fleet.example:443")),
+            ("fleet.example", Some("fleet.example:8883")),
+            ("[::1]:9", Some("[::1]:9")),
+            ("mqtt://localhost", None),
+            ("https://localhost", None),
+            ("localhost/topic", None),
+            ("me:pw@localhost", None),
+            ("", None),
+        ] {
+            let got = Endpoint::mqtts(text).ok().map(|place| place.to_string());
+            assert_eq!(got.as_deref(), want, "{text}");
+        }
+    }
 
     #[test]
     fn a_server_url_is_a_host_and_a_port() {

@@ -12,6 +12,9 @@ use aws_lc_rs::signature::{
 
 use imprint_device::{Fingerprint, Slot};
 use imprint_pkix::key;
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject;
+use zeroize::Zeroizing;
 
 use crate::files::{self, FileError, Mode};
 
@@ -20,6 +23,13 @@ use crate::files::{self, FileError, Mode};
 /// There are two places: the key in use has one, its successor the other, and they change roles at
 /// each renewal with a new key. Every method may be called again after a crash in the middle of it.
 pub trait KeyStore: fmt::Debug + Send + Sync {
+    /// Keeps a key that was made elsewhere in `slot`, where there is none yet. A store whose keys
+    /// are born in it refuses.
+    fn adopt(&self, slot: Slot, key_pem: &[u8]) -> Result<PublicKey, KeyError> {
+        let _ = (slot, key_pem);
+        Err(KeyError::Store("it takes no key from outside".to_owned()))
+    }
+
     /// The public key of `slot`, made now if there is none. When this returns, the key survives a
     /// power cut: the certification request leaves only after that.
     fn make_or_get(&self, slot: Slot) -> Result<PublicKey, KeyError>;
@@ -114,6 +124,14 @@ impl FileKeys {
 }
 
 impl KeyStore for FileKeys {
+    fn adopt(&self, slot: Slot, key_pem: &[u8]) -> Result<PublicKey, KeyError> {
+        if self.load(slot)?.is_none() {
+            let pkcs8 = pkcs8_of(key_pem).ok_or(KeyError::Foreign)?;
+            files::write(&self.path(slot), &pkcs8, Mode::Private)?;
+        }
+        self.make_or_get(slot)
+    }
+
     fn make_or_get(&self, slot: Slot) -> Result<PublicKey, KeyError> {
         if let Some(pair) = self.load(slot)? {
             // Whoever made it may have been killed before its name was durable.
@@ -139,6 +157,24 @@ impl KeyStore for FileKeys {
     fn discard(&self, slot: Slot) -> Result<(), KeyError> {
         Ok(files::remove(&self.path(slot))?)
     }
+}
+
+/// A key in PEM, as PKCS#8 (RFC 5958) or as SEC 1 (RFC 5915, what `openssl ecparam` writes), as
+/// PKCS#8 that we read back.
+fn pkcs8_of(key_pem: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let key = PrivateKeyDer::from_pem_slice(key_pem).ok()?;
+    let pkcs8 = match &key {
+        PrivateKeyDer::Pkcs8(key) => Zeroizing::new(key.secret_pkcs8_der().to_vec()),
+        PrivateKeyDer::Sec1(key) => {
+            let kinds = [KeyAlgorithm::P256, KeyAlgorithm::P384].into_iter();
+            let pair = kinds.filter_map(ecdsa).find_map(|kind| {
+                EcdsaKeyPair::from_private_key_der(kind, key.secret_sec1_der()).ok()
+            });
+            Zeroizing::new(pair?.to_pkcs8v1().ok()?.as_ref().to_vec())
+        }
+        _ => return None,
+    };
+    Pair::read(&pkcs8).map(|_| pkcs8)
 }
 
 /// A private key in memory, for as long as one signature takes.
@@ -230,6 +266,9 @@ pub enum KeyError {
         /// Which key.
         slot: Slot,
     },
+    /// A key from outside is of no kind that we keep.
+    #[error("the key is not a P-256, P-384 or Ed25519 key in PEM")]
+    Foreign,
     /// A store that is not ours failed.
     #[error("the key store failed: {0}")]
     Store(String),

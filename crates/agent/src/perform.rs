@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use imprint_device::{Action, Credential, Event, Failure, Key, Slot};
+use imprint_device::{Action, Credential, Event, Failure, Key, Place, Slot};
 use imprint_est::{RequestKind, Secret, authorization};
 use imprint_identity::UnixTime;
 use imprint_pkix::certificate::Certificate;
@@ -12,11 +12,13 @@ use webpki::EndEntityCert;
 
 use crate::agent::Agent;
 use crate::calls::{CallError, Enrolled, Report};
-use crate::http::{Connection, LinkError};
+use crate::http::{Connection, Endpoint, LinkError};
 use crate::keystore::{KeyAlgorithm, KeyError, PublicKey, sha256};
+use crate::mqtt::MqttConnection;
 use crate::observe::{Moment, Strike};
+use crate::settings::Door;
 use crate::store::{RefusalText, StoreError, StoredCredential};
-use crate::tls::ClientIdentity;
+use crate::tls::{BorrowedError, ClientIdentity};
 use crate::trust::{Time, TrustError, device_chain, judge_server};
 
 /// What the device has in hand: in memory alone, gone at a power cut.
@@ -25,8 +27,12 @@ pub(crate) struct Hand {
     pub(crate) line: Option<(Who, Connection)>,
     /// What the server showed in TLS last: the certificates above ours are mostly among them.
     server_chain: Vec<CertificateDer<'static>>,
-    granted: Vec<CertificateDer<'static>>,
-    profile: Vec<u8>,
+    pub(crate) granted: Vec<CertificateDer<'static>>,
+    pub(crate) profile: Vec<u8>,
+    /// A connection as the claim's holder.
+    pub(crate) broker: Option<MqttConnection>,
+    /// The pending certificate's id, and what ties `RegisterThing` to it.
+    pub(crate) ownership: Option<(String, String)>,
     /// Trouble on the way to the server, told once it is reached.
     pub(crate) untold: Option<Report>,
 }
@@ -34,6 +40,11 @@ pub(crate) struct Hand {
 impl Hand {
     pub(crate) fn hang_up(&mut self) {
         self.line = None;
+        self.broker = None;
+    }
+
+    pub(crate) fn keep_server_chain(&mut self, chain: &[CertificateDer<'static>]) {
+        self.server_chain = chain.to_vec();
     }
 }
 
@@ -56,16 +67,26 @@ impl Agent {
         let done = match action {
             Action::Bootstrap => self.bootstrap(action).await,
             Action::MakeKey { slot } => self.make_key(*slot),
-            Action::Enroll { key } => self.enroll(action, *key).await,
+            Action::Enroll { key } => match self.door.clone() {
+                Door::Token => self.enroll(action, *key).await,
+                Door::Claim(claim) => self.claim_certify(action, *key, &claim).await,
+                Door::JustInTime(own) => self.take_own(*key, &own),
+            },
             Action::Renew { key, credential } => self.renew(action, *key, *credential).await,
             Action::FetchProfile => self.fetch_profile(action).await,
             Action::StoreCredential { key, slot } => self.store_credential(*key, *slot).await,
-            // EST registers in settle; this is passed through.
-            Action::Register { .. } => Ok(Event::Registered),
-            Action::Verify { credential } => self.verify(action, *credential).await,
+            Action::Register { credential } => match self.door.clone() {
+                Door::Claim(claim) => self.claim_register(action, *credential, &claim).await,
+                // EST registers in settle; this is passed through.
+                Door::Token | Door::JustInTime(_) => Ok(Event::Registered),
+            },
+            Action::Verify { credential } => match self.broker() {
+                Some(broker) => self.verify_by_mqtt(action, *credential, &broker).await,
+                None => self.verify(action, *credential).await,
+            },
             Action::ForgetBootstrap => self
                 .store
-                .forget_token()
+                .forget_bootstrap()
                 .map(|()| Event::Forgotten)
                 .map_err(Trouble::from),
             Action::Forget { key, credential } => self.forget(*key, *credential),
@@ -109,7 +130,13 @@ impl Agent {
     }
 
     fn make_key(&mut self, slot: Slot) -> Result<Event, Trouble> {
-        let public = self.keys.make_or_get(slot)?;
+        let public = match &self.door {
+            // The first key alone is the one that the device was born with: a renewal makes its own.
+            Door::JustInTime(own) if self.record().place == Place::MakeKey => {
+                self.keys.adopt(slot, own.key_pem.expose())?
+            }
+            _ => self.keys.make_or_get(slot)?,
+        };
         Ok(Event::KeyMade(public.fingerprint()))
     }
 
@@ -168,6 +195,11 @@ impl Agent {
     }
 
     async fn fetch_profile(&mut self, action: &Action) -> Result<Event, Trouble> {
+        // What these doors have for a profile came with the certificate. A member asks as others do.
+        let is_member = self.record().credential().is_some();
+        if !is_member && !matches!(self.door, Door::Token) {
+            return Ok(Event::ProfileFetched);
+        }
         let who = self
             .hand
             .line
@@ -190,6 +222,16 @@ impl Agent {
         let Some(leaf) = self.hand.granted.iter().find(ours).cloned() else {
             return Err(Trouble::NotForOurKey);
         };
+        let first = self.record().credential().is_none();
+        if first && matches!(self.door, Door::JustInTime(_)) {
+            // From an authority of its maker's, which the server knows and the device need not.
+            let chain = self.hand.granted.clone();
+            return self.keep(slot, &chain, true);
+        }
+        let by_claim = first && matches!(self.door, Door::Claim(_));
+        if by_claim {
+            self.keep_ownership()?;
+        }
         let mut others = self.hand.granted.clone();
         others.extend(self.hand.server_chain.iter().cloned());
         let chain = match self.chain(&leaf, &others) {
@@ -200,13 +242,31 @@ impl Agent {
             chain => chain,
         };
         let chain = chain.map_err(Trouble::NotFromOurRoot)?;
-        let stored = self
-            .store
-            .keep_credential(slot, &chain, &self.hand.profile)?;
+        self.keep(slot, &chain, !by_claim)
+    }
+
+    fn keep(
+        &self,
+        slot: Slot,
+        chain: &[CertificateDer<'_>],
+        registered: bool,
+    ) -> Result<Event, Trouble> {
+        let profile = &self.hand.profile;
+        let stored = self.store.keep_credential(slot, chain, profile)?;
         Ok(Event::Stored {
             digest: stored.digest(),
-            registered: true,
+            registered,
         })
+    }
+
+    /// Where a device that comes in by MQTT verifies its first credential. A renewed one is verified
+    /// where it was renewed.
+    fn broker(&self) -> Option<Endpoint> {
+        match (&self.record().place, &self.door) {
+            (Place::Verify { .. }, Door::Claim(claim)) => Some(claim.broker.clone()),
+            (Place::Verify { .. }, Door::JustInTime(own)) => own.broker.clone(),
+            _ => None,
+        }
     }
 
     /// Whether it is valid now is judged in VERIFY, by the server's time; here it must be ours.
@@ -275,7 +335,7 @@ impl Agent {
     }
 
     /// The server has answered, in whatever way: fate may take the reply.
-    fn answered(&mut self, action: &Action) -> Result<(), Trouble> {
+    pub(crate) fn answered(&mut self, action: &Action) -> Result<(), Trouble> {
         match self.strike(Moment::Answered(action)) {
             Strike::None => Ok(()),
             Strike::PowerCut => Err(Trouble::PowerCut),
@@ -320,14 +380,14 @@ impl Agent {
     }
 
     /// The key that the journal knows, and no other.
-    fn key(&self, key: Key) -> Result<PublicKey, Trouble> {
+    pub(crate) fn key(&self, key: Key) -> Result<PublicKey, Trouble> {
         let public = self.keys.get(key.slot)?;
         let public = public.filter(|public| public.fingerprint() == key.fingerprint);
         public.ok_or(Trouble::Event(Event::KeyMissing(key.slot)))
     }
 
     /// A certification request for `key` (PKCS#10, DER).
-    fn request(&self, key: Key, common_name: &str) -> Result<Vec<u8>, Trouble> {
+    pub(crate) fn request(&self, key: Key, common_name: &str) -> Result<Vec<u8>, Trouble> {
         let public = self.key(key)?;
         let info = csr::request_info_der(common_name, &public.spki, None);
         let signature = self.keys.sign(key.slot, &info)?;
@@ -341,7 +401,7 @@ impl Agent {
 
     /// The subject of a first request. The registrar ignores it, people don't: it is the hardware,
     /// as far as a common name has room (64 characters).
-    fn first_name(&self) -> String {
+    pub(crate) fn first_name(&self) -> String {
         self.settings
             .hardware
             .name_part()
@@ -386,14 +446,14 @@ impl Agent {
 }
 
 /// Whether a certificate is for this key.
-fn is_for(der: &CertificateDer<'_>, key: Key) -> bool {
+pub(crate) fn is_for(der: &CertificateDer<'_>, key: Key) -> bool {
     EndEntityCert::try_from(der).is_ok_and(|certificate| {
         sha256(&[&certificate.subject_public_key_info()]) == key.fingerprint.0
     })
 }
 
 /// The latest beginning and the earliest end of these certificates' validity.
-fn validity(certificates: &[CertificateDer<'_>]) -> (UnixTime, UnixTime) {
+pub(crate) fn validity(certificates: &[CertificateDer<'_>]) -> (UnixTime, UnixTime) {
     let parsed = certificates
         .iter()
         .filter_map(|der| Certificate::parse(der).ok());
@@ -422,8 +482,12 @@ pub(crate) enum Trouble {
     Store(#[from] StoreError),
     #[error(transparent)]
     Key(#[from] KeyError),
-    #[error("there is no bootstrap credential in the state directory; give a token")]
+    #[error("there is no bootstrap credential in the state directory; give a token or a claim")]
     NoBootstrapCredential,
+    #[error("the claim can't be used: {0}")]
+    Claim(BorrowedError),
+    #[error("neither a template nor a product is named, and RegisterThing needs one")]
+    NoTemplate,
     #[error("the server resumed an older session, which proves nothing")]
     Resumed,
     #[error("the certificate that came back is not for this device's key")]
@@ -439,6 +503,8 @@ impl Trouble {
             Self::Store(_) => Failure::passing("storage-failed"),
             Self::Key(_) => Failure::passing("key-store-failed"),
             Self::NoBootstrapCredential => Failure::lasting("bootstrap-credential-missing"),
+            Self::Claim(_) => Failure::lasting("claim-unusable"),
+            Self::NoTemplate => Failure::lasting("template-missing"),
             Self::Resumed => Failure::passing("handshake-resumed"),
             Self::NotForOurKey | Self::NotFromOurRoot(_) => Failure::lasting("wrong-certificate"),
             Self::Event(_) | Self::PowerCut => Failure::passing("unknown"),

@@ -1,6 +1,7 @@
 //! What an agent is told at its start. The binary reads flags, files and environment; this crate
 //! reads none.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub struct Settings {
     pub hardware: HardwareId,
     /// The bootstrap credential. Not needed once it is kept in the state directory, nor after that.
     pub token: Option<Secret>,
+    /// By which door it comes in.
+    pub door: Door,
     /// The kind of new keys.
     pub key: KeyAlgorithm,
     /// Whether a renewal takes a new key.
@@ -40,6 +43,45 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// With which cryptography.
     pub suites: Suites,
+}
+
+/// By which door a device comes in for the first time.
+#[derive(Debug, Clone, Default)]
+pub enum Door {
+    /// EST, with the token. So it is also when a claim is kept in the state directory: then that is
+    /// the door.
+    #[default]
+    Token,
+    /// Claim provisioning over MQTT.
+    Claim(Claim),
+    /// Just in time: the device has a certificate of an authority that the fleet has registered.
+    JustInTime(OwnCertificate),
+}
+
+/// A claim: the certificate and key that a whole batch of devices shares, and what to say with them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Where MQTT is spoken.
+    pub broker: Endpoint,
+    /// The template; without, the one that is named like the product.
+    pub template: Option<String>,
+    /// Its parameters. `SerialNumber` is the hardware id, unless it is among them.
+    pub parameters: BTreeMap<String, String>,
+    /// The claim's certificate, PEM.
+    pub chain_pem: String,
+    /// Its key, PEM.
+    pub key_pem: Secret,
+}
+
+/// A certificate that the device was born with, and its key.
+#[derive(Debug, Clone)]
+pub struct OwnCertificate {
+    /// The certificate, then those above it, PEM.
+    pub chain_pem: String,
+    /// The key, PEM; copied into the key store.
+    pub key_pem: Secret,
+    /// Where MQTT is spoken, if the first connect is to be there and not over HTTPS.
+    pub broker: Option<Endpoint>,
 }
 
 /// What a device can't make itself: time and chance. The binary supplies both.

@@ -29,7 +29,7 @@ pub struct Status {
     pub product: Option<String>,
     /// `host:port`, as last used.
     pub server: Option<String>,
-    /// Whether a token is still kept.
+    /// Whether a token or a claim is still kept.
     pub token_kept: bool,
     /// The last server time that was taken under the pinned root.
     pub server_time: Option<String>,
@@ -86,7 +86,7 @@ impl Status {
             status.product = setup.product;
             status.server = Some(setup.server);
         }
-        status.token_kept = store.token()?.is_some();
+        status.token_kept = store.has_bootstrap()?;
         let words = store.refusal().ok().flatten();
         if let (Some(refusal), Some(words)) = (&mut status.refusal, words) {
             refusal.add(words);

@@ -5,12 +5,15 @@
 //!   lock                 held while an agent runs
 //!   journal.a, .b        the state machine's record, the newer of the two
 //!   setup.json           which hardware and product this directory is for
-//!   token                the bootstrap credential, 0600, until the new one has worked
+//!   token, claim.json    the bootstrap credential, 0600, until the new one has worked
+//!   ownership.json       what ties RegisterThing to the pending certificate, 0600, as long
 //!   keys/a.p8, b.p8      private keys, 0600
 //!   credential-a/, -b/   chain.pem (own certificate first) and profile.json (as the server sent it)
+//!   registration.json    by the claim door: the thing's name, and what the template tells the device
 //!   refusal.json         the last refusal in words, for `status`
 //! ```
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -21,9 +24,12 @@ use imprint_pkix::pem;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::files::{self, FileError, Mode};
+use crate::http::Endpoint;
 use crate::keystore::{sha256, slot_name};
+use crate::settings::Claim;
 
 /// The files of one device.
 #[derive(Debug, Clone)]
@@ -62,6 +68,30 @@ pub struct RefusalText {
     pub text: String,
     /// When, if the time was known; Unix seconds.
     pub at: Option<i64>,
+}
+
+/// What a template made of the device.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Registration {
+    /// The thing's name, if there is a thing.
+    pub thing: Option<String>,
+    /// What the template wants the device to know.
+    pub configuration: BTreeMap<String, String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptClaim {
+    broker: String,
+    template: Option<String>,
+    parameters: BTreeMap<String, String>,
+    chain: String,
+    key: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptOwnership {
+    certificate_id: String,
+    ownership: String,
 }
 
 /// Held while an agent works in a state directory: two agents would write one journal.
@@ -126,6 +156,7 @@ impl StateDir {
 
     /// After a factory reset the directory is for whatever comes.
     pub fn forget_setup(&self) -> Result<(), StoreError> {
+        files::remove(&self.path.join("registration.json"))?;
         Ok(files::remove(&self.path.join("setup.json"))?)
     }
 
@@ -149,9 +180,88 @@ impl StateDir {
         )?)
     }
 
+    /// The claim, while there is one.
+    pub fn claim(&self) -> Result<Option<Claim>, StoreError> {
+        let kept: Option<KeptClaim> = self.private_json("claim.json")?;
+        let Some(kept) = kept else {
+            return Ok(None);
+        };
+        let broker = Endpoint::mqtts(&kept.broker).map_err(|error| StoreError::Json {
+            path: self.path.join("claim.json"),
+            source: serde::de::Error::custom(error),
+        })?;
+        Ok(Some(Claim {
+            broker,
+            template: kept.template,
+            parameters: kept.parameters,
+            chain_pem: kept.chain,
+            key_pem: Secret::new(kept.key.into_bytes()),
+        }))
+    }
+
+    /// Keeps the claim until [`Self::forget_bootstrap`].
+    pub fn keep_claim(&self, claim: &Claim) -> Result<(), StoreError> {
+        if self.claim()?.as_ref() == Some(claim) {
+            return Ok(());
+        }
+        self.keep_private_json(
+            "claim.json",
+            &KeptClaim {
+                broker: claim.broker.to_string(),
+                template: claim.template.clone(),
+                parameters: claim.parameters.clone(),
+                chain: claim.chain_pem.clone(),
+                key: String::from_utf8_lossy(claim.key_pem.expose()).into_owned(),
+            },
+        )
+    }
+
+    /// What ties `RegisterThing` to the certificate with this id, if it is kept.
+    pub fn ownership(&self, certificate_id: &str) -> Result<Option<Secret>, StoreError> {
+        let kept: Option<KeptOwnership> = self.private_json("ownership.json")?;
+        let kept = kept.filter(|kept| kept.certificate_id == certificate_id);
+        Ok(kept.map(|kept| Secret::new(kept.ownership.into_bytes())))
+    }
+
+    /// Keeps what ties `RegisterThing` to a certificate until [`Self::forget_bootstrap`].
+    pub fn keep_ownership(&self, certificate_id: &str, ownership: &str) -> Result<(), StoreError> {
+        let known = self.ownership(certificate_id)?;
+        if known.is_some_and(|known| known.expose() == ownership.as_bytes()) {
+            return Ok(());
+        }
+        self.keep_private_json(
+            "ownership.json",
+            &KeptOwnership {
+                certificate_id: certificate_id.to_owned(),
+                ownership: ownership.to_owned(),
+            },
+        )
+    }
+
+    /// Keeps what the template made of the device, for the device's own programs.
+    pub fn keep_registration(&self, registered: &Registration) -> Result<(), StoreError> {
+        if self.registration()?.as_ref() == Some(registered) {
+            return Ok(());
+        }
+        self.keep_json("registration.json", registered)
+    }
+
+    /// What the template made of the device, where it came in by a claim.
+    pub fn registration(&self) -> Result<Option<Registration>, StoreError> {
+        self.json("registration.json")
+    }
+
+    /// Whether a bootstrap credential is still kept.
+    pub fn has_bootstrap(&self) -> Result<bool, StoreError> {
+        Ok(self.token()?.is_some() || self.path.join("claim.json").exists())
+    }
+
     /// The new credential has worked: deletes the bootstrap credential.
-    pub fn forget_token(&self) -> Result<(), StoreError> {
-        Ok(files::remove(&self.path.join("token"))?)
+    pub fn forget_bootstrap(&self) -> Result<(), StoreError> {
+        for name in ["token", "claim.json", "ownership.json"] {
+            files::remove(&self.path.join(name))?;
+        }
+        Ok(())
     }
 
     /// Writes certificate and profile to `slot`, unless the same bytes are there, and reads them
@@ -233,6 +343,30 @@ impl StateDir {
         let read = serde_json::from_slice(&text);
         read.map(Some)
             .map_err(|source| StoreError::Json { path, source })
+    }
+
+    /// The same for a secret.
+    fn private_json<T: for<'a> Deserialize<'a>>(
+        &self,
+        name: &str,
+    ) -> Result<Option<T>, StoreError> {
+        let path = self.path.join(name);
+        let Some(text) = files::read_private(&path)? else {
+            return Ok(None);
+        };
+        let read = serde_json::from_slice(&text);
+        read.map(Some)
+            .map_err(|source| StoreError::Json { path, source })
+    }
+
+    fn keep_private_json(&self, name: &str, value: &impl Serialize) -> Result<(), StoreError> {
+        let path = self.path.join(name);
+        let text = serde_json::to_vec_pretty(value).map(Zeroizing::new);
+        let text = text.map_err(|source| StoreError::Json {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(files::write(&path, &text, Mode::Private)?)
     }
 
     fn keep_json(&self, name: &str, value: &impl Serialize) -> Result<(), StoreError> {
@@ -337,7 +471,7 @@ mod tests {
         assert_eq!(state.token().unwrap(), Some(token));
         fs::write(&path, "\n").unwrap();
         assert_eq!(state.token().unwrap(), None);
-        state.forget_token().unwrap();
+        state.forget_bootstrap().unwrap();
         assert!(!path.exists());
     }
 

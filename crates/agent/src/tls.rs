@@ -12,7 +12,8 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, OtherError, SignatureAlgorithm,
     SignatureScheme,
 };
-use rustls_pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, SubjectPublicKeyInfoDer};
 
 use imprint_device::Slot;
 
@@ -43,6 +44,73 @@ pub struct ClientIdentity {
     pub public: PublicKey,
 }
 
+/// A credential that is not the device's own: a claim, whose key lies in a file.
+#[derive(Clone)]
+pub(crate) struct Borrowed(Arc<CertifiedKey>);
+
+impl Borrowed {
+    /// Reads certificates and key, both as PEM.
+    pub(crate) fn read(chain_pem: &[u8], key_pem: &[u8]) -> Result<Self, BorrowedError> {
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain_pem).collect();
+        let chain = chain.ok().filter(|chain| !chain.is_empty());
+        let chain = chain.ok_or(BorrowedError::Certificate)?;
+        let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|_| BorrowedError::Key)?;
+        let key = library::sign::any_supported_type(&key).map_err(|_| BorrowedError::Key)?;
+        let certified = CertifiedKey::new(chain, key);
+        match certified.keys_match() {
+            Ok(()) => Ok(Self(Arc::new(certified))),
+            Err(_) => Err(BorrowedError::Mismatch),
+        }
+    }
+}
+
+impl fmt::Debug for Borrowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Borrowed")
+    }
+}
+
+/// Why a certificate and its key can't be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BorrowedError {
+    /// The certificate file.
+    #[error("there is no certificate in the certificate file (PEM)")]
+    Certificate,
+    /// The key file.
+    #[error("there is no private key in the key file (PEM) that can be used")]
+    Key,
+    /// Both are good, and not for each other.
+    #[error("the key is not that of the certificate")]
+    Mismatch,
+}
+
+/// What a device shows in TLS.
+#[derive(Debug, Clone)]
+pub(crate) enum Shown {
+    Nothing,
+    Own(ClientIdentity),
+    Borrowed(Borrowed),
+}
+
+/// What is spoken inside of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spoken {
+    Http,
+    Mqtt,
+}
+
+impl Spoken {
+    /// Its name in ALPN. By this one a port that also serves HTTPS knows a device that speaks MQTT
+    /// and shows a certificate.
+    fn protocol(self) -> Vec<u8> {
+        match self {
+            Self::Http => b"http/1.1".to_vec(),
+            Self::Mqtt => b"x-amzn-mqtt-ca".to_vec(),
+        }
+    }
+}
+
 /// How to open a connection. Sessions are never resumed: VERIFY has to prove the new key, and a
 /// device connects too seldom to gain from it.
 pub fn client_config(
@@ -50,6 +118,18 @@ pub fn client_config(
     time: Time,
     suites: Suites,
     identity: Option<ClientIdentity>,
+) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let shown = identity.map_or(Shown::Nothing, Shown::Own);
+    config_for(roots, time, suites, shown, Spoken::Http)
+}
+
+/// The same, for what a device shows and speaks.
+pub(crate) fn config_for(
+    roots: Arc<Roots>,
+    time: Time,
+    suites: Suites,
+    shown: Shown,
+    spoken: Spoken,
 ) -> Result<Arc<ClientConfig>, rustls::Error> {
     let provider = Arc::new(provider(suites));
     let versions = match suites {
@@ -65,12 +145,15 @@ pub fn client_config(
         .with_protocol_versions(versions)?
         .dangerous()
         .with_custom_certificate_verifier(verifier);
-    let mut config = match identity {
-        Some(identity) => builder.with_client_cert_resolver(Arc::new(identity.into_certified())),
-        None => builder.with_no_client_auth(),
+    let mut config = match shown {
+        Shown::Own(identity) => {
+            builder.with_client_cert_resolver(Arc::new(identity.into_certified()))
+        }
+        Shown::Borrowed(Borrowed(key)) => builder.with_client_cert_resolver(Arc::new(Always(key))),
+        Shown::Nothing => builder.with_no_client_auth(),
     };
     config.resumption = Resumption::disabled();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![spoken.protocol()];
     Ok(Arc::new(config))
 }
 

@@ -49,6 +49,7 @@ async fn join(order: AgentRun, json: bool) -> anyhow::Result<ExitCode> {
         },
         rekey: !order.keep_key,
         patience: patience(order.strict),
+        door: imprint_agent::Door::Token,
         wait_divisor: 1,
         timeouts: Timeouts::default(),
         suites: Suites::All,

@@ -76,6 +76,7 @@ impl Setup {
             key: KeyAlgorithm::P256,
             rekey: true,
             patience: device::Settings::new(BUILT),
+            door: imprint_agent::Door::Token,
             wait_divisor: self.hurry,
             timeouts: Timeouts {
                 connect: Duration::from_secs(5),

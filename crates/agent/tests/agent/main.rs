@@ -9,7 +9,9 @@
     reason = "these are tests, outside of what clippy takes for tests"
 )]
 
+mod broker;
 mod check;
+mod claims;
 mod cuts;
 mod pki;
 mod registrar;
@@ -49,6 +51,7 @@ pub(crate) fn settings(registrar: &Registrar, state: &Path) -> Settings {
         rekey: true,
         patience,
         // An hour of slow poll is over in 36 ms.
+        door: imprint_agent::Door::Token,
         wait_divisor: 100_000,
         timeouts: Timeouts {
             connect: Duration::from_secs(5),

@@ -144,6 +144,19 @@ impl Pki {
         der
     }
 
+    /// A key that was made elsewhere, and a certificate for it: both as PEM, and the certificate.
+    pub(crate) fn stranger(&self, name: &str) -> (String, String, Vec<u8>) {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+        let spki = key::spki_der(key::KeyAlgorithm::P256, pair.public_key().as_ref());
+        let der = self.device(name, &spki, BUILT.plus(-DAY), NOW.plus(365 * DAY));
+        let pkcs8 = pair.to_pkcs8v1().unwrap();
+        (
+            pem::encode(pem::CERTIFICATE, &der),
+            pem::encode("PRIVATE KEY", pkcs8.as_ref()),
+            der,
+        )
+    }
+
     fn next_serial(&self) -> [u8; 20] {
         let mut serial = [1; 20];
         serial[19] = self.serial.fetch_add(1, Ordering::Relaxed);

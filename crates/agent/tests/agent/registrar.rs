@@ -93,15 +93,7 @@ impl Registrar {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let books = Arc::new(Mutex::new(Books::default()));
-        let config = ServerConfig::builder_with_provider(Arc::new(
-            rustls::crypto::aws_lc_rs::default_provider(),
-        ))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_client_cert_verifier(Arc::new(AnyHolder))
-        .with_single_cert(identity.chain, identity.key)
-        .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = acceptor(identity);
         let task = tokio::spawn(accept(
             listener,
             acceptor,
@@ -153,6 +145,18 @@ impl Drop for Registrar {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// TLS with whoever holds a key.
+pub(crate) fn acceptor(identity: Identity) -> TlsAcceptor {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(Arc::new(AnyHolder))
+        .with_single_cert(identity.chain, identity.key)
+        .unwrap();
+    TlsAcceptor::from(Arc::new(config))
 }
 
 async fn accept(

@@ -86,6 +86,7 @@ pub(crate) async fn live(
             key: KeyAlgorithm::P256,
             rekey: false,
             patience: Patience::new(world::now().plus(-86_400)),
+            door: imprint_agent::Door::Token,
             wait_divisor: FASTER,
             timeouts: Timeouts::default(),
             suites: Suites::All,
