@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use imprint_agent::device::{self, Action, Event, Record};
 use imprint_agent::{
-    Agent, AgentError, CheckSettings, Diagnosis, End, KeyAlgorithm, Observer, RefusalText, Roots,
-    Settings, Status, Suites, Surroundings, Timeouts, Verdict, check, hardware,
+    Agent, AgentError, CheckSettings, Claim, Diagnosis, Door, End, KeyAlgorithm, Observer,
+    OwnCertificate, RefusalText, Roots, Settings, Status, Suites, Surroundings, Timeouts, Verdict,
+    check, hardware,
 };
 use imprint_est::Secret;
 use imprint_identity::{HardwareId, UnixTime};
@@ -35,6 +36,7 @@ async fn join(order: AgentRun, json: bool) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(imprint_agent::Exit::Root.code()));
         }
     };
+    let door = door(&order)?;
     let settings = Settings {
         state: order.state,
         server: order.server,
@@ -49,7 +51,7 @@ async fn join(order: AgentRun, json: bool) -> anyhow::Result<ExitCode> {
         },
         rekey: !order.keep_key,
         patience: patience(order.strict),
-        door: imprint_agent::Door::Token,
+        door,
         wait_divisor: 1,
         timeouts: Timeouts::default(),
         suites: Suites::All,
@@ -70,6 +72,40 @@ async fn join(order: AgentRun, json: bool) -> anyhow::Result<ExitCode> {
         end => end,
     };
     Ok(ExitCode::from(end.exit().code()))
+}
+
+/// By which door the device comes in, by what it was given.
+fn door(order: &AgentRun) -> anyhow::Result<Door> {
+    let claim = order.claim_cert.as_ref().zip(order.claim_key.as_ref());
+    if let (Some((certificate, key)), Some(broker)) = (claim, &order.mqtts) {
+        return Ok(Door::Claim(Claim {
+            broker: broker.clone(),
+            template: order.template.clone(),
+            parameters: order.parameters.iter().cloned().collect(),
+            chain_pem: read(certificate)?,
+            key_pem: Secret::new(read(key)?.into_bytes()),
+        }));
+    }
+    if let Some((certificate, key)) = order.own_cert.as_ref().zip(order.own_key.as_ref()) {
+        return Ok(Door::JustInTime(OwnCertificate {
+            chain_pem: read(certificate)?,
+            key_pem: Secret::new(read(key)?.into_bytes()),
+            broker: order.mqtts.clone(),
+        }));
+    }
+    Ok(Door::Token)
+}
+
+/// A file that was named on the command line, text.
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).map_err(|error| {
+        Problem::new(
+            "file-unreadable",
+            format!("{}: {error}.", path.display()),
+            "Name a PEM file that this user can read.",
+        )
+        .into()
+    })
 }
 
 fn status(state: &Path, json: bool) -> anyhow::Result<ExitCode> {
@@ -114,7 +150,7 @@ fn lay_out(status: &Status) -> String {
         ("product", &text(&status.product)),
         ("server", &text(&status.server)),
         (
-            "token",
+            "bootstrap",
             if status.token_kept {
                 "kept until VERIFY"
             } else {

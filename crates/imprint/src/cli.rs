@@ -442,6 +442,28 @@ pub(crate) struct AgentRun {
     /// The one-time token; not needed again once it is kept. STATE/token (0600) works as well.
     #[arg(long, value_name = "T")]
     pub(crate) token: Option<String>,
+    /// Where MQTT is spoken, `host:port`: for a claim, and for a certificate of its own.
+    #[arg(long, value_name = "ADDR", value_parser = imprint_agent::Endpoint::mqtts)]
+    pub(crate) mqtts: Option<imprint_agent::Endpoint>,
+    /// The claim's certificate (PEM), in place of a token; kept until VERIFY.
+    #[arg(long, value_name = "FILE", requires_all = ["claim_key", "mqtts"], conflicts_with = "token")]
+    pub(crate) claim_cert: Option<PathBuf>,
+    /// The claim's key (PEM).
+    #[arg(long, value_name = "FILE", requires = "claim_cert")]
+    pub(crate) claim_key: Option<PathBuf>,
+    /// The provisioning template. Without: the one that is named like the product.
+    #[arg(long, value_name = "NAME", requires = "claim_cert")]
+    pub(crate) template: Option<String>,
+    /// A parameter of the template. `SerialNumber` is the hardware id, unless it is given.
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter, requires = "claim_cert")]
+    pub(crate) parameters: Vec<(String, String)>,
+    /// The certificate that the device was born with (PEM), of an authority that the server has
+    /// registered: it comes in just in time.
+    #[arg(long, value_name = "FILE", requires = "own_key", conflicts_with_all = ["token", "claim_cert"])]
+    pub(crate) own_cert: Option<PathBuf>,
+    /// Its key (PEM), which is copied into the state directory.
+    #[arg(long, value_name = "FILE", requires = "own_cert")]
+    pub(crate) own_key: Option<PathBuf>,
     /// Who this device is: `source:value`, or a source to read. Without: the strongest that can be
     /// read here.
     #[arg(long, value_name = "SOURCE|ID")]
@@ -467,6 +489,14 @@ pub(crate) struct AgentRun {
     /// End when PROVISIONED, instead of staying to renew.
     #[arg(long)]
     pub(crate) once: bool,
+}
+
+/// `name=value`.
+fn parameter(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("a parameter is written NAME=VALUE".to_owned()),
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

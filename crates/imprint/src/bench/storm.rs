@@ -120,6 +120,7 @@ async fn storm(
             key: KeyAlgorithm::P256,
             rekey: false,
             patience: Patience::new(world::now().plus(-86_400)),
+            door: imprint_agent::Door::Token,
             wait_divisor: 1,
             timeouts: Timeouts::default(),
             suites: Suites::All,
