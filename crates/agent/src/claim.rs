@@ -148,13 +148,12 @@ impl Agent {
         call: &Call<'_>,
         request: &Request,
     ) -> Result<Reply, Trouble> {
-        let mut connection = match self.hand.broker.take() {
-            Some(connection) => connection,
-            None => {
-                let shown = Borrowed::read(claim.chain_pem.as_bytes(), claim.key_pem.expose());
-                let shown = Shown::Borrowed(shown.map_err(Trouble::Claim)?);
-                self.connect(&claim.broker, shown).await?
-            }
+        let mut connection = if let Some(connection) = self.hand.broker.take() {
+            connection
+        } else {
+            let shown = Borrowed::read(claim.chain_pem.as_bytes(), claim.key_pem.expose());
+            let shown = Shown::Borrowed(shown.map_err(Trouble::Claim)?);
+            self.connect(&claim.broker, shown).await?
         };
         let reply = connection.ask(call, request, &self.server.trips).await;
         self.answered(action)?;
@@ -167,14 +166,14 @@ impl Agent {
         &mut self,
         broker: &Endpoint,
         shown: Shown,
-    ) -> Result<MqttConnection, Trouble> {
+    ) -> Result<Box<MqttConnection>, Trouble> {
         let roots = Arc::clone(&self.server.roots);
         let config = config_for(roots, self.time(), self.server.suites, shown, Spoken::Mqtt);
         let config = config.map_err(|error| CallError::Link(LinkError::Tls(error)))?;
         let name = self.first_name();
         let connection = MqttConnection::open(broker, config, self.server.timeouts, &name).await?;
         self.hand.keep_server_chain(connection.server_chain());
-        Ok(connection)
+        Ok(Box::new(connection))
     }
 
     /// VERIFY over MQTT: the new certificate is shown, and the server lets the device in.

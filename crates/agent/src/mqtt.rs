@@ -154,9 +154,8 @@ impl MqttConnection {
 
     async fn subscribe(&mut self, topics: impl Iterator<Item = &str>) -> Result<(), CallError> {
         let options = SubOpts::new().set_qos(Qos::AtLeastOnce);
-        let entries: Result<Vec<_>, _> = topics
-            .map(|topic| SubEntry::new(topic, options.clone()))
-            .collect();
+        let entries: Result<Vec<_>, _> =
+            topics.map(|topic| SubEntry::new(topic, options)).collect();
         let id = self.codec.acquire_packet_id().map_err(unwritable)?;
         let subscribe = v5_0::Subscribe::builder()
             .packet_id(id)

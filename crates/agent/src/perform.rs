@@ -30,7 +30,7 @@ pub(crate) struct Hand {
     pub(crate) granted: Vec<CertificateDer<'static>>,
     pub(crate) profile: Vec<u8>,
     /// A connection as the claim's holder.
-    pub(crate) broker: Option<MqttConnection>,
+    pub(crate) broker: Option<Box<MqttConnection>>,
     /// The pending certificate's id, and what ties `RegisterThing` to it.
     pub(crate) ownership: Option<(String, String)>,
     /// Trouble on the way to the server, told once it is reached.
@@ -69,19 +69,22 @@ impl Agent {
             Action::MakeKey { slot } => self.make_key(*slot),
             Action::Enroll { key } => match self.door.clone() {
                 Door::Token => self.enroll(action, *key).await,
-                Door::Claim(claim) => self.claim_certify(action, *key, &claim).await,
+                // Boxed, as is whatever speaks MQTT: most devices don't.
+                Door::Claim(claim) => Box::pin(self.claim_certify(action, *key, &claim)).await,
                 Door::JustInTime(own) => self.take_own(*key, &own),
             },
             Action::Renew { key, credential } => self.renew(action, *key, *credential).await,
             Action::FetchProfile => self.fetch_profile(action).await,
             Action::StoreCredential { key, slot } => self.store_credential(*key, *slot).await,
             Action::Register { credential } => match self.door.clone() {
-                Door::Claim(claim) => self.claim_register(action, *credential, &claim).await,
+                Door::Claim(claim) => {
+                    Box::pin(self.claim_register(action, *credential, &claim)).await
+                }
                 // EST registers in settle; this is passed through.
                 Door::Token | Door::JustInTime(_) => Ok(Event::Registered),
             },
             Action::Verify { credential } => match self.broker() {
-                Some(broker) => self.verify_by_mqtt(action, *credential, &broker).await,
+                Some(broker) => Box::pin(self.verify_by_mqtt(action, *credential, &broker)).await,
                 None => self.verify(action, *credential).await,
             },
             Action::ForgetBootstrap => self

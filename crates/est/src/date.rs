@@ -22,10 +22,9 @@ fn parse(text: &str) -> Option<i64> {
         .split([' ', ',', '-'])
         .filter(|word| !word.is_empty())
         .collect();
-    let (day, month, year, time) = match words.as_slice() {
-        [_, day, month, year, time, "GMT"] => (day, month, year, time),
-        [_, month, day, time, year] => (day, month, year, time),
-        _ => return None,
+    let ([_, day, month, year, time, "GMT"] | [_, month, day, time, year]) = words.as_slice()
+    else {
+        return None;
     };
     let month = MONTHS.iter().position(|name| name == month)?;
     let (day, year) = (number(day, 1, 31)?, number(year, 0, 9_999)?);

@@ -140,7 +140,7 @@ async fn serve(mut tls: TlsStream<TcpStream>, pki: &Pki, shelf: &Mutex<Shelf>) {
             for event in codec.recv(&mut cursor) {
                 match event {
                     GenericEvent::RequestSendPacket { packet, .. } => {
-                        out.extend(packet.to_continuous_buffer())
+                        out.extend(packet.to_continuous_buffer());
                     }
                     GenericEvent::NotifyPacketReceived(packet) => {
                         let answers = answer(
