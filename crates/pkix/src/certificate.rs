@@ -48,6 +48,16 @@ pub struct Certificate {
 impl Certificate {
     /// Reads a version 3 Certificate in DER, at most [`CERTIFICATE_MAX`] octets, nothing behind it.
     pub fn parse(der: &[u8]) -> Result<Self, CertificateError> {
+        Self::read(der, false)
+    }
+
+    /// The same for a certificate of any version. Only for one that proves a key and is never trusted
+    /// for anything else: `openssl x509 -req`, as a vendor tells people to use it, makes version 1.
+    pub fn parse_any_version(der: &[u8]) -> Result<Self, CertificateError> {
+        Self::read(der, true)
+    }
+
+    fn read(der: &[u8], any_version: bool) -> Result<Self, CertificateError> {
         if der.len() > CERTIFICATE_MAX {
             return Err(CertificateError::TooLong { octets: der.len() });
         }
@@ -57,11 +67,10 @@ impl Certificate {
         let version = version
             .map(|version| Element::only(version.content, tag::INTEGER, "version"))
             .transpose()?;
-        if version
+        let version = version
             .map(|version| version.small("version"))
-            .transpose()?
-            != Some(2)
-        {
+            .transpose()?;
+        if version != Some(2) && !any_version {
             return Err(CertificateError::Version);
         }
         let serial = fields

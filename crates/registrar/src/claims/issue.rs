@@ -234,7 +234,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         }
         if ca.mode == super::definition::CaMode::Default {
             let proof = proof_der
-                .and_then(|der| Certificate::parse(der).ok())
+                .and_then(|der| Certificate::parse_any_version(der).ok())
                 .ok_or_else(|| not_adoptable("give a certificate on the registration code"))?;
             let code = self.registration_code().await?;
             let named = proof
