@@ -42,17 +42,29 @@ pub(crate) enum Command {
     /// Measure what the server does, beside what its parts alone cost on this machine.
     #[command(subcommand)]
     Bench(Bench),
-    /// Bring products to what a fleet file says; shows the difference first.
+    /// Bring products, templates, claims and registered CAs to what a fleet file says; shows the
+    /// difference first.
     Apply(Apply),
+    /// Print the fleet file that is this fleet: applying it changes nothing.
+    Export,
     /// One-time tokens, by which devices join.
     #[command(subcommand)]
     Token(Token),
+    /// Claims: shared certificates by which devices join.
+    #[command(subcommand)]
+    Claim(Claim),
+    /// Provisioning templates.
+    #[command(subcommand)]
+    Template(Template),
     /// Allowlists of hardware ids.
     #[command(subcommand)]
     Allow(Allow),
     /// Devices.
     #[command(subcommand)]
     Device(Device),
+    /// Things: what templates made of devices.
+    #[command(subcommand)]
+    Thing(Thing),
     /// Which step a device is at, the cause, the evidence, and what to do.
     Why {
         /// The device's name or its hardware id.
@@ -64,7 +76,7 @@ pub(crate) enum Command {
     /// What happens in the fleet, as CloudEvents: the journal for other programs.
     #[command(args_conflicts_with_subcommands = true)]
     Events(Events),
-    /// The authorities and their revocation lists.
+    /// Our authorities with their revocation lists, and customers' CAs.
     #[command(subcommand)]
     Ca(Ca),
     /// What runs here, and for which products.
@@ -407,6 +419,165 @@ pub(crate) enum Ca {
         /// Also those that are not due.
         #[arg(long)]
         force: bool,
+    },
+    /// Register a customer's CA: devices with its certificates are provisioned just in time.
+    Register(CaRegister),
+    /// Print the registration code: the CN of the certificate by which a CA proves its key.
+    Code,
+    /// List customers' CAs.
+    List,
+    /// A customer's CA.
+    Show {
+        /// Its name.
+        ca: String,
+    },
+    /// Take new devices of a customer's CA in.
+    Activate {
+        /// Its name.
+        ca: String,
+    },
+    /// Take no new devices of a customer's CA in. Those that have been stay.
+    Deactivate {
+        /// Its name.
+        ca: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CaRegister {
+    /// The CA's certificate, PEM.
+    pub(crate) certificate: PathBuf,
+    /// Its name here.
+    #[arg(long, value_name = "N")]
+    pub(crate) name: String,
+    /// The product of its devices.
+    #[arg(long, value_name = "P")]
+    pub(crate) product: String,
+    /// The template by which they are made; without: by the product alone.
+    #[arg(long, value_name = "T")]
+    pub(crate) template: Option<String>,
+    /// A certificate that the CA has signed, with `imprint ca code` as its CN, PEM.
+    #[arg(long, value_name = "FILE", required_unless_present = "sni_only")]
+    pub(crate) proof: Option<PathBuf>,
+    /// Without a proof: its devices must name the server in TLS.
+    #[arg(long, conflicts_with = "proof")]
+    pub(crate) sni_only: bool,
+    /// What the first connection does: jitp (the device is provisioned), jitr (it is held until it is
+    /// approved), off.
+    #[arg(long, value_name = "HOW")]
+    pub(crate) auto: Option<String>,
+    /// How strongly the CA's word proves a hardware id: asserted, flash-key, ...
+    #[arg(long, value_name = "STRENGTH")]
+    pub(crate) strength: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Claim {
+    /// Make a claim with a certificate: its key is made here, 0600.
+    New(ClaimNew),
+    /// List claims, by name.
+    List,
+    /// A claim and its certificates.
+    Show {
+        /// Its name.
+        claim: String,
+    },
+    /// End a claim for good, or one of its certificates. Devices that it has provisioned stay.
+    Revoke {
+        /// Its name.
+        claim: String,
+        /// Only this certificate: its fingerprint, 64 hex digits from `claim show`.
+        #[arg(long, value_name = "SHA256")]
+        certificate: Option<String>,
+        /// Why, in words.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Make another certificate of a claim. The older ones go on until they end or are revoked.
+    Rotate {
+        /// Its name.
+        claim: String,
+        /// How long the new one is good: `90d`, `12h`, `5m`. Without: a year.
+        #[arg(long, value_name = "TIME", value_parser = crate::duration::seconds)]
+        expires: Option<i64>,
+        /// Revoke the older ones at once.
+        #[arg(long)]
+        revoke_old: bool,
+        /// Where the key and the certificate go.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Stop a claim until it is thawed.
+    Freeze {
+        /// Its name.
+        claim: String,
+        /// Why, in words.
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Let a frozen claim go on; its brake begins to count anew.
+    Thaw {
+        /// Its name.
+        claim: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ClaimNew {
+    /// For which product.
+    #[arg(long, value_name = "P")]
+    pub(crate) product: String,
+    /// Its name; without: the product's.
+    #[arg(long, value_name = "N")]
+    pub(crate) name: Option<String>,
+    /// A template that it may use. Repeatable; without: all of its product.
+    #[arg(long = "template", value_name = "T")]
+    pub(crate) templates: Vec<String>,
+    /// How many devices may ever be registered with it; without: no limit.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) cap: Option<u64>,
+    /// How long its certificate is good: `90d`, `12h`, `5m`. Without: a year.
+    #[arg(long, value_name = "TIME", value_parser = crate::duration::seconds)]
+    pub(crate) expires: Option<i64>,
+    /// Only hardware on the product's allowlist may register.
+    #[arg(long)]
+    pub(crate) allowlist: bool,
+    /// Take in a claim certificate that somebody else issued, PEM or DER; no key is made.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["out", "expires"])]
+    pub(crate) cert: Option<PathBuf>,
+    /// Where the key and the certificate go.
+    #[arg(long, value_name = "DIR", required_unless_present = "cert")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Template {
+    /// List templates, by name.
+    List,
+    /// Print a template's document.
+    Show {
+        /// Its name.
+        template: String,
+    },
+    /// Check a document: what is wrong, where, and for what it can be used. Needs no directory.
+    Check {
+        /// The document, JSON.
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Thing {
+    /// List things, by name.
+    List {
+        /// In this group alone.
+        #[arg(long)]
+        group: Option<String>,
+    },
+    /// A thing: its device, type, groups, attributes, policies.
+    Show {
+        /// Its name, or its device's.
+        thing: String,
     },
 }
 

@@ -58,6 +58,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench(order) => return bench::run(&order, json).await,
         Command::Demo(order) => return demo::run(&order).await,
         Command::Agent(command) => return agent::run(command, json).await,
+        Command::Template(cli::Template::Check { file }) => commands::template::check(&file, json)?,
         command => {
             // On a stopped directory there is no server's log to say what went wrong aside.
             tracing_subscriber::fmt()

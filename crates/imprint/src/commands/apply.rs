@@ -1,24 +1,13 @@
-//! `imprint apply FILE`.
-
-use std::path::Path;
+//! `imprint apply FILE` and `imprint export`.
 
 use http::Method;
 use imprint_registrar::Fleet;
 use imprint_server::admin::views::{AppliedView, ChangeView};
+use serde_json::Value;
 
-use super::shown;
+use super::{fleet_file, shown};
 use crate::desk::Desk;
 use crate::outcome::Outcome;
-use crate::toml_file;
-
-/// Reads a fleet file and checks it, line numbers and all.
-pub(super) fn read(path: &Path) -> anyhow::Result<Fleet> {
-    let fleet: Fleet = toml_file::read(path)?;
-    fleet
-        .check()
-        .map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
-    Ok(fleet)
-}
 
 pub(super) async fn run(
     desk: &mut Desk,
@@ -33,6 +22,16 @@ pub(super) async fn run(
     };
     let text = desk.ask(Method::POST, path, Some(fleet)).await?;
     shown(text, json, lay_out)
+}
+
+pub(super) async fn export(desk: &mut Desk, json: bool) -> anyhow::Result<Outcome> {
+    let text = desk.ask(Method::GET, "/api/v1/fleet", None::<&()>).await?;
+    if json {
+        return Ok(Outcome::done(text));
+    }
+    let fleet: Fleet = serde_json::from_str(&text)?;
+    let file = fleet_file::write(&fleet)?;
+    Ok(Outcome::done(file.trim_end()))
 }
 
 fn lay_out(applied: &AppliedView) -> String {
@@ -52,15 +51,29 @@ fn change(change: &ChangeView) -> Vec<String> {
     let new = change.kind == "new";
     let mark = if new { '+' } else { '~' };
     let mut lines = vec![format!(
-        "{mark} product {} ({})",
-        change.product, change.kind
+        "{mark} {} {} ({})",
+        change.object, change.name, change.kind
     )];
     lines.extend(change.keys.iter().map(|key| {
+        let (before, after) = (short(&key.before), short(&key.after));
         if new {
-            format!("    {} = {}", key.key, key.after)
+            format!("    {} = {after}", key.key)
         } else {
-            format!("    {} = {} (was {})", key.key, key.after, key.before)
+            format!("    {} = {after} (was {before})", key.key)
         }
     }));
     lines
 }
+
+/// A value on one line; a document or a certificate by its size.
+fn short(value: &Value) -> String {
+    match value {
+        Value::Null => "nothing".to_owned(),
+        Value::String(text) if text.len() > LONGEST || text.contains('\n') => {
+            format!("({} octets)", text.len())
+        }
+        other => other.to_string(),
+    }
+}
+
+const LONGEST: usize = 80;

@@ -5,16 +5,22 @@
 mod allow;
 mod apply;
 mod ca;
+mod claim;
 mod device;
 mod events;
+mod fleet_file;
 mod journal;
+pub(crate) mod template;
 mod token;
 mod why;
 
 use anyhow::bail;
 use imprint_registrar::Fleet;
+use imprint_server::admin::views::CaRegistration;
 
-use crate::cli::{Allow, Apply, Ca, Command, Device, Events, Journal, Token};
+use crate::cli::{
+    Allow, Apply, Ca, Claim, Command, Device, Events, Journal, Template, Thing, Token,
+};
 use crate::desk::Desk;
 use crate::outcome::Outcome;
 
@@ -24,6 +30,13 @@ pub(crate) enum Prepared {
         fleet: Box<Fleet>,
         dry_run: bool,
     },
+    Export,
+    Claim {
+        order: Claim,
+        certificate: Option<String>,
+    },
+    Template(Template),
+    Thing(Thing),
     Token(Token),
     AllowAdd {
         product: String,
@@ -45,7 +58,10 @@ pub(crate) enum Prepared {
     },
     Journal(Journal),
     Events(Events),
-    Ca(Ca),
+    Ca {
+        order: Ca,
+        registration: Option<CaRegistration>,
+    },
     Status,
 }
 
@@ -54,9 +70,16 @@ pub(crate) enum Prepared {
 pub(crate) fn prepare(command: Command) -> anyhow::Result<Prepared> {
     Ok(match command {
         Command::Apply(Apply { file, dry_run }) => Prepared::Apply {
-            fleet: Box::new(apply::read(&file)?),
+            fleet: Box::new(fleet_file::read(&file)?),
             dry_run,
         },
+        Command::Export => Prepared::Export,
+        Command::Claim(order) => Prepared::Claim {
+            certificate: claim::prepare(&order)?,
+            order,
+        },
+        Command::Template(order) => Prepared::Template(order),
+        Command::Thing(order) => Prepared::Thing(order),
         Command::Token(order) => {
             token::prepare(&order)?;
             Prepared::Token(order)
@@ -83,7 +106,10 @@ pub(crate) fn prepare(command: Command) -> anyhow::Result<Prepared> {
         Command::Why { device } => Prepared::Why { device },
         Command::Journal(order) => Prepared::Journal(order),
         Command::Events(order) => Prepared::Events(order),
-        Command::Ca(order) => Prepared::Ca(order),
+        Command::Ca(order) => Prepared::Ca {
+            registration: ca::prepare(&order)?,
+            order,
+        },
         Command::Status => Prepared::Status,
         _ => bail!("this command has no way to the admin API"),
     })
@@ -93,6 +119,10 @@ pub(crate) fn prepare(command: Command) -> anyhow::Result<Prepared> {
 pub(crate) async fn run(desk: &mut Desk, command: Prepared, json: bool) -> anyhow::Result<Outcome> {
     match command {
         Prepared::Apply { fleet, dry_run } => apply::run(desk, &fleet, dry_run, json).await,
+        Prepared::Export => apply::export(desk, json).await,
+        Prepared::Claim { order, certificate } => claim::run(desk, order, certificate, json).await,
+        Prepared::Template(order) => template::run(desk, order, json).await,
+        Prepared::Thing(order) => template::things(desk, order, json).await,
         Prepared::Token(order) => token::run(desk, order, json).await,
         Prepared::AllowAdd { product, hardware } => {
             allow::add(desk, &product, &hardware, json).await
@@ -107,7 +137,10 @@ pub(crate) async fn run(desk: &mut Desk, command: Prepared, json: bool) -> anyho
         Prepared::Why { device } => why::run(desk, &device, json).await,
         Prepared::Journal(order) => journal::run(desk, order, json).await,
         Prepared::Events(order) => events::run(desk, order, json).await,
-        Prepared::Ca(order) => ca::run(desk, order, json).await,
+        Prepared::Ca {
+            order,
+            registration,
+        } => ca::run(desk, order, registration, json).await,
         Prepared::Status => ca::status(desk, json).await,
     }
 }

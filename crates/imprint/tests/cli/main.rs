@@ -18,6 +18,7 @@ mod catalogue;
 mod events;
 mod expired;
 mod files;
+mod fleet;
 mod init;
 mod journal;
 mod life;

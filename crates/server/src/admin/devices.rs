@@ -415,7 +415,7 @@ fn reason_of(word: &str) -> Result<RevocationReason, ApiError> {
 }
 
 /// What an operator says goes on record and on screens: short, and without control characters.
-fn said(text: String) -> Result<String, ApiError> {
+pub(super) fn said(text: String) -> Result<String, ApiError> {
     if text.chars().count() > 256 || text.chars().any(char::is_control) {
         let hint = "Use at most 256 printable characters.";
         return Err(ApiError::request(
@@ -436,7 +436,7 @@ fn fingerprint(text: &str) -> Result<KeyFingerprint, ApiError> {
 }
 
 /// PEM with one of these labels, or DER in base64.
-fn der_of(text: &str, labels: &[&str]) -> Result<Vec<u8>, ApiError> {
+pub(super) fn der_of(text: &str, labels: &[&str]) -> Result<Vec<u8>, ApiError> {
     if let Some(der) = labels
         .iter()
         .filter_map(|label| pem::decode(label, text).ok())

@@ -10,13 +10,18 @@
 mod allowlist;
 mod auth;
 mod authorities;
+mod claims;
 mod devices;
 mod error;
 mod events;
 mod extract;
+mod fleet;
 mod journal;
 mod products;
+mod registered_cas;
 mod status;
+mod templates;
+mod things;
 mod tokens;
 pub mod views;
 
@@ -40,6 +45,7 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
 pub use auth::token_digest;
 pub use error::{ApiError, ErrorView};
+pub use templates::report as template_report;
 
 use crate::World;
 use auth::WrongTokens;
@@ -142,7 +148,12 @@ fn routes<L: Ledger, S: Signer>() -> OpenApiRouter<Arc<Admin<L, S>>> {
     OpenApiRouter::with_openapi(document())
         .merge(status::routes())
         .merge(authorities::routes())
+        .merge(fleet::routes())
         .merge(products::routes())
+        .merge(templates::routes())
+        .merge(claims::routes())
+        .merge(registered_cas::routes())
+        .merge(things::routes())
         .merge(allowlist::routes())
         .merge(tokens::routes())
         .merge(devices::routes())

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::allowlist::{hardware, read};
+use super::claims::unknown;
 use super::extract::{Asked, At, Body};
 use super::views::{MintedView, Rebind, TokenOrderView, TokenView};
 use super::{ACTOR, Admin, ApiError, ErrorView, Office, on};
@@ -237,6 +238,23 @@ impl From<OperatorError> for ApiError {
         let (status, code, hint) = match error {
             OperatorError::Ledger(error) => return error.into(),
             OperatorError::NoProduct { name } => return Self::product_unknown(&name),
+            OperatorError::NoClaim { name } => return unknown(&name),
+            OperatorError::Definition(error) => return error.into(),
+            OperatorError::ClaimNotNow { .. } => (
+                StatusCode::CONFLICT,
+                "not-now",
+                "See `imprint claim show`; a claim that is revoked stays so.",
+            ),
+            OperatorError::NotARequest { .. } => (
+                StatusCode::BAD_REQUEST,
+                "request-unsound",
+                "Make a new key and a new request.",
+            ),
+            OperatorError::Lifetime => (
+                StatusCode::BAD_REQUEST,
+                "lifetime-unsound",
+                "See `imprint ca info` for the end of the issuing authority.",
+            ),
             OperatorError::TokensAreBound => (
                 StatusCode::BAD_REQUEST,
                 "hardware-missing",

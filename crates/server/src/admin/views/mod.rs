@@ -5,23 +5,32 @@
 //! is said once, and [`WebhookKeyView::key`], which a receiver needs to have.
 
 mod authority;
+mod claim;
 mod device;
 mod event;
+mod fleet;
 mod journal;
 mod product;
 mod token;
 
 pub use authority::{AuthorityView, CrlRenewal, CrlView, StatusView};
+pub use claim::{
+    CaRegistration, ClaimCertificateAdoption, ClaimCertificateOrder, ClaimCertificateView,
+    ClaimDefinitionView, ClaimIssuedView, ClaimLimitsView, ClaimRevocation, ClaimView, HookView,
+    PolicyView, RegisteredCaDefinitionView, RegisteredCaView, RegistrationCodeView, Switch,
+    TemplateCheck, TemplateFaultView, TemplateParameterView, TemplateReportView, TemplateView,
+    ThingView,
+};
 pub use device::{
     Adoption, Approval, CertificateView, DeviceFileView, DeviceView, Issue, IssuedView, Reason,
     RefusalView, Release, ReportView, Revocation, WaitingView, WhyView,
 };
 pub(crate) use event::source;
 pub use event::{EventDataView, EventView, WebhookKeyView};
+pub use fleet::{AppliedView, ChangeView, FleetView, KeyChange};
 pub use journal::{AlteredView, JournalRowView, JournalVerdict};
 pub use product::{
-    AppliedView, CertificateProfileView, ChangeView, ConnectionView, FleetView, KeyChange,
-    ProductView, TokenPolicyView,
+    CertificateProfileView, ConnectionView, ProductLimitsView, ProductView, TokenPolicyView,
 };
 pub use token::{
     AllowlistChange, AllowlistChanged, LeaseView, MintedView, Rebind, TokenOrderView, TokenView,
