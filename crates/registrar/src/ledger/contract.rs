@@ -27,9 +27,11 @@ use crate::pace::Ticks;
 use crate::product::Product;
 use crate::serial::{EnrollmentId, Serial};
 
+pub mod claims;
 pub mod devices;
 pub mod journal;
 pub mod lists;
+pub mod registrations;
 pub mod renewal;
 pub mod road;
 pub mod strangers;
@@ -130,6 +132,39 @@ macro_rules! ledger_contract {
                 an_adopted_certificate_is_on_record_and_active
                 an_adoption_again_is_the_same_adoption
                 what_is_on_record_otherwise_is_not_adopted
+            }
+            claims {
+                claims_are_defined_all_or_none_and_keep_their_state
+                every_act_on_every_state_has_its_outcome
+                a_claims_own_certificate_is_on_record_before_it_is_signed
+                what_a_claim_has_ends_with_it_and_is_on_the_list
+                a_foreign_certificate_is_one_claims
+                a_claim_is_frozen_at_its_limit_and_says_why
+                without_a_limit_alarms_are_counted_and_the_first_told
+                a_claim_and_a_key_have_one_pending_certificate
+                a_claim_that_is_not_good_gets_nothing_more
+                a_devices_key_gets_no_pending_certificate_unless_it_is_released
+                a_claim_is_asked_no_faster_and_no_more_than_its_limits
+                what_is_not_registered_in_its_time_is_revoked_and_told
+                a_certificate_is_one_thing
+                sixty_four_askers_with_one_key_get_one_certificate
+                no_text_widens_a_claims_look_up
+            }
+            registrations {
+                a_registration_makes_device_key_certificate_thing_and_answer
+                the_same_registration_has_the_same_answer_and_no_other_has_one
+                what_is_not_good_registers_nothing
+                a_claim_registers_no_more_and_no_faster_than_it_may
+                above_its_curve_a_claim_is_frozen_and_listed_devices_do_not_count
+                a_registration_on_changed_facts_is_not_carried_out
+                a_released_device_is_registered_again_and_its_old_certificate_ends
+                a_device_is_one_thing
+                sixty_four_first_connections_make_one_device
+                a_foreign_certificate_is_renewed_by_ours
+                a_device_that_is_held_with_its_certificate_goes_on_when_it_is_approved
+                a_device_that_is_held_without_a_certificate_is_not_activated
+                a_certificate_without_a_device_is_not_adopted
+                templates_and_cas_are_kept_as_they_are
             }
             lists {
                 products_are_kept_as_they_are_and_listed_by_name
