@@ -342,7 +342,7 @@ pub struct ArrivalQuery {
     pub fingerprint: CertificateFingerprint,
     /// The serial number under which the certificate would be on record.
     pub serial: Serial,
-    /// The issuers that its chain names, Names in DER, at most 4.
+    /// The issuers that its chain names, Names in DER, at most 5.
     pub issuers: Vec<Vec<u8>>,
 }
 

@@ -1,6 +1,6 @@
 //! What somebody hostile, or an operator at the worst moment, tries on the road.
 
-mod between;
+pub mod between;
 
 use imprint_registrar::enroll::Kind;
 use imprint_registrar::ledger::{

@@ -186,6 +186,19 @@ impl World {
         (key, enrolled.certificate)
     }
 
+    /// Everything that the ledger has on disk.
+    pub fn stored(&self) -> Vec<u8> {
+        let mut all = Vec::new();
+        for entry in std::fs::read_dir(self.directory.path()).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if name.starts_with("imprint.db") {
+                all.extend(std::fs::read(path).unwrap());
+            }
+        }
+        all
+    }
+
     pub async fn device(&self, name: &str) -> imprint_registrar::ledger::DeviceFile {
         self.road
             .ledger()

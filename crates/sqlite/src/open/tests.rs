@@ -77,6 +77,132 @@ fn a_newer_ledger_is_refused_in_words_and_left_as_it_is() {
     assert_eq!(schema_version(&path), 99);
 }
 
+/// A ledger as version 1 made it: a device with two certificates, a token, an approval.
+fn of_version_1(path: &Path) {
+    let db = Connection::open(path).unwrap();
+    db.execute_batch(MIGRATIONS[0]).unwrap();
+    db.pragma_update(None, "application_id", APPLICATION_ID)
+        .unwrap();
+    db.pragma_update(None, "user_version", 1).unwrap();
+    let definition = serde_json::to_string(&imprint_registrar::Product::named("thermo")).unwrap();
+    db.execute(
+        "INSERT INTO product (name, definition) VALUES ('thermo', ?1)",
+        [definition],
+    )
+    .unwrap();
+    db.execute_batch(
+        "INSERT INTO device (number, name, hardware, product, strength, state, step, released,
+                             created_at, updated_at, version)
+         VALUES (7, 'thermo-1', 'sn-1', 'thermo', 'asserted', 'active', 'PROVISIONED', 0, 1, 1, 3);
+         INSERT INTO device_key (fingerprint, device) VALUES (zeroblob(32), 7);
+         INSERT INTO token (number, id, hash, product, state, lease_key, lease_device, lease_since,
+                            lease_from, minted_at, expires_at, spent_at, alarms, minted_by)
+         VALUES (3, 't-1', zeroblob(32), 'thermo', 'spent', zeroblob(32), 7, 1, 'a', 1, 2, 2, 0, 'b');
+         INSERT INTO approval (device, key, asked_at, until, token)
+         VALUES (7, zeroblob(32), 1, 2, 3);
+         INSERT INTO certificate (number, serial, device, state, origin, issuer, not_before,
+                                  not_after, intended_at, settled_at, verified_at, generation,
+                                  request_key, asked_subject, to_be_signed_at,
+                                  to_be_signed_length, der, revoked_at, revocation_reason,
+                                  revocation)
+         VALUES (11, CAST(x'01' || zeroblob(19) AS BLOB), 7, 'superseded', 'enrolled', 'issuing', 1, 9, 1, 2, 3,
+                 CAST(x'01' || zeroblob(32) AS BLOB), zeroblob(32), x'3000', 2, 3, x'300a0b0c0d0e', 4,
+                 'superseded', 1),
+                (12, CAST(x'02' || zeroblob(19) AS BLOB), 7, 'active', 'renewed', 'issuing', 1, 9, 1, 2, 3,
+                 CAST(x'02' || zeroblob(20) AS BLOB), zeroblob(32), x'3000', 2, 3, x'300a0b0c0d0e', NULL, NULL,
+                 NULL);",
+    )
+    .unwrap();
+}
+
+/// Every row of a table, as text.
+fn rows(path: &Path, table: &str) -> Vec<String> {
+    let db = Connection::open(path).unwrap();
+    let mut statement = db
+        .prepare(&format!("SELECT * FROM {table} ORDER BY 1"))
+        .unwrap();
+    let columns = statement.column_count();
+    let read = statement.query_map([], |row| {
+        let cells: Vec<_> = (0..columns)
+            .map(|at| format!("{:?}", row.get_ref(at).unwrap()))
+            .collect();
+        Ok(cells.join("|"))
+    });
+    read.unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+#[test]
+fn a_ledger_of_version_1_is_brought_forward_and_keeps_every_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("imprint.db");
+    of_version_1(&path);
+    let tables = [
+        "product",
+        "device",
+        "device_key",
+        "token",
+        "approval",
+        "certificate",
+    ];
+    let before = tables.map(|table| rows(&path, table));
+    Sqlite::open(&path).unwrap().close().unwrap();
+    assert_eq!(schema_version(&path) as usize, MIGRATIONS.len());
+    assert_eq!(tables.map(|table| rows(&path, table)), before);
+    let db = Connection::open(&path).unwrap();
+    let whole: String = db
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(whole, "ok");
+    let dangling: i64 = db
+        .query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert_eq!(dangling, 0);
+}
+
+#[test]
+fn what_the_old_schema_forbade_the_new_one_forbids() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("imprint.db");
+    of_version_1(&path);
+    Sqlite::open(&path).unwrap().close().unwrap();
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch("PRAGMA foreign_keys = ON").unwrap();
+    let insert = |device: &str, state: &str, origin: &str, number: i64| {
+        format!(
+            "INSERT INTO certificate (serial, device, state, origin, issuer, not_before, not_after,
+                                      intended_at, generation, request_key, asked_subject,
+                                      to_be_signed_length, der)
+             VALUES (CAST(x'0{number}' || zeroblob(19) AS BLOB), {device}, '{state}', '{origin}', 'issuing', 1, 9,
+                     1, x'03', zeroblob(32), x'3000', 3, x'3000')"
+        )
+    };
+    let forbidden = [
+        "UPDATE certificate SET revoked_at = NULL, revocation = NULL, state = 'active'
+         WHERE number = 11"
+            .to_owned(),
+        "UPDATE certificate SET device = NULL WHERE number = 12".to_owned(),
+        insert("7", "active", "enrolled", 3),
+        insert("99", "issued", "enrolled", 3),
+        insert("NULL", "issued", "enrolled", 3),
+        insert("7", "issued", "claim", 3),
+        insert("7", "issued", "enrolled", 1),
+        insert("7", "odd", "enrolled", 3),
+    ];
+    for statement in forbidden {
+        assert!(db.execute_batch(&statement).is_err(), "{statement}");
+    }
+    for allowed in [
+        insert("7", "issued", "enrolled", 3),
+        insert("NULL", "issued", "claimed", 4),
+        insert("NULL", "active", "claim", 5),
+        insert("NULL", "active", "claim", 6),
+    ] {
+        db.execute_batch(&allowed).unwrap();
+    }
+}
+
 #[test]
 fn another_programs_file_is_refused_and_left_as_it_is() {
     let dir = tempfile::tempdir().unwrap();

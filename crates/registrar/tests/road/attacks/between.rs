@@ -21,6 +21,7 @@ use imprint_sqlite::Sqlite;
 pub enum Act {
     Device(&'static str, DeviceAct),
     Token(String, TokenAct),
+    Claim(&'static str, ClaimAct),
 }
 
 /// The ledger, and one act that is done just before a call of the method of this name.
@@ -75,6 +76,10 @@ impl Between {
                 let acted = self.ledger.token_act(&id, act, "test", now).await;
                 assert!(matches!(acted.unwrap(), Acted::Done(_)));
             }
+            Some((_, Act::Claim(name, act))) => {
+                let acted = self.ledger.claim_act(name, act, "test", now).await;
+                assert!(matches!(acted.unwrap(), Acted::Done(_)));
+            }
             None => {}
         }
     }
@@ -123,6 +128,36 @@ impl Ledger for Between {
         self.ledger.credential_verify(serial, evidence, now).await
     }
 
+    async fn pending_intend(
+        &self,
+        grant: PendingGrant,
+        now: UnixTime,
+    ) -> Result<Claimed<PendingRecord>, LedgerError> {
+        self.step("pending_intend", now).await;
+        self.ledger.pending_intend(grant, now).await
+    }
+
+    async fn pending_settle(
+        &self,
+        serial: Serial,
+        der: Vec<u8>,
+        now: UnixTime,
+    ) -> Result<Option<PendingRecord>, LedgerError> {
+        self.step("pending_settle", now).await;
+        self.ledger.pending_settle(serial, der, now).await
+    }
+
+    async fn device_register(
+        &self,
+        grant: RegistrationGrant,
+        now: UnixTime,
+    ) -> Result<Claimed<Registered>, LedgerError> {
+        self.step("device_register", now).await;
+        let registered = self.ledger.device_register(grant, now).await;
+        self.step("after device_register", now).await;
+        registered
+    }
+
     passed_on! {
         enrollment_facts(query: &FactsQuery, now: UnixTime) -> Facts;
         credential_facts(serial: Serial) -> Option<Credential>;
@@ -165,9 +200,6 @@ impl Ledger for Between {
         policy_list() -> Vec<(String, Option<String>)>;
         arrival_facts(query: &ArrivalQuery, now: UnixTime) -> ArrivalFacts;
         registration_facts(query: &RegistrationQuery, now: UnixTime) -> RegistrationFacts;
-        pending_intend(grant: PendingGrant, now: UnixTime) -> Claimed<PendingRecord>;
-        pending_settle(serial: Serial, der: Vec<u8>, now: UnixTime) -> Option<PendingRecord>;
-        device_register(grant: RegistrationGrant, now: UnixTime) -> Claimed<Registered>;
         device_activate(
             device: &DeviceId, key: KeyFingerprint, knock: Option<String>, now: UnixTime
         ) -> bool;
