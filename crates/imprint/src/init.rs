@@ -312,6 +312,11 @@ admin = "@ADMIN"
 # "x-amzn-mqtt-ca"): one port for all devices, such as 443.
 # mqtt_on_https = true
 
+# Whether a device with the certificate of a registered CA, registered by its first MQTT connection, is
+# hung up on without an answer and has to connect again, as AWS does it. Only for clients that rely
+# on that.
+# just_in_time_hang_up = true
+
 # The URL under which devices and relying parties reach the http listener. Certificates point there
 # for revocation lists. Left out, it is made of the first host above that is not this machine's own
 # loopback, and of http's port; with port 0, certificates point nowhere.

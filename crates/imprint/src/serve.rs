@@ -124,6 +124,7 @@ async fn config(directory: &Directory, opened: &Opened, order: &Serve) -> anyhow
         http: settings.http.0,
         mqtts: settings.mqtts.0,
         mqtt_on_https: settings.mqtt_on_https,
+        just_in_time_hang_up: settings.just_in_time_hang_up,
         admin: settings.admin.0,
         identity: identity(directory, opened, world::now()).await?,
         admin_tokens: vec![opened.admin_token],

@@ -14,6 +14,10 @@ use serde::Deserialize;
 use crate::toml_file;
 
 /// The settings.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own in the file"
+)]
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
@@ -31,6 +35,9 @@ pub(crate) struct Settings {
     /// Whether the `https` listener speaks MQTT as well, with clients that ask for it by ALPN.
     #[serde(default)]
     pub(crate) mqtt_on_https: bool,
+    /// Whether a device's first MQTT connection, by which it is registered, is hung up on.
+    #[serde(default)]
+    pub(crate) just_in_time_hang_up: bool,
     /// Where operators come in.
     pub(crate) admin: Listener,
     /// The URL under which devices and relying parties reach the `http` listener.

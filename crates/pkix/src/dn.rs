@@ -48,6 +48,14 @@ pub fn common_name(name_der: &[u8]) -> Option<String> {
     last
 }
 
+/// The first attribute of this type in a Name, as text. `None` when there is none or it can't be read.
+#[must_use]
+pub fn attribute(name_der: &[u8], kind: ObjectIdentifier) -> Option<String> {
+    let found = attributes(name_der)?.into_iter();
+    let mut found = found.filter(|(_, oid, _)| oid == kind.as_bytes());
+    found.next().map(|(.., text)| text)
+}
+
 /// Whether two Names in DER say the same: the same attributes in the same order with the same text,
 /// whatever string type carries it (RFC 5280 section 7.1). strongSwan writes a `PrintableString`
 /// where our certificates have a `UTF8String`. Letter case and spaces count.

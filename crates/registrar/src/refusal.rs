@@ -327,6 +327,30 @@ catalogue! {
     SniMissing "sni-missing" Denied NEVER, Verify,
         "The CA's devices have to name the server in TLS, and this one did not.",
         "Let the device connect by host name (SNI), or prove possession of the CA's key.";
+    PayloadUnreadable "payload-unreadable" Request NEVER, Register,
+        "The message can't be read.",
+        "Send what the topic's documentation says, in the format that the topic's last word names.";
+    OwnershipMissing "ownership-missing" Request NEVER, Register,
+        "The certificate ownership token is missing.",
+        "Send the token that came with the certificate.";
+    ParameterMissing "parameter-missing" Request NEVER, Register,
+        "The template needs a parameter that the device did not send.",
+        "Send it, or give it a default in the template.";
+    ParametersInvalid "parameters-invalid" Request NEVER, Register,
+        "The device's parameters don't fit the template.",
+        "Check names and values against the template and the registry's limits.";
+    TemplateInvalid "template-invalid" Passing SLOWLY, Register,
+        "The provisioning template can't be used.",
+        "Read the server's log and mend the template in the fleet file.";
+    HookRefused "hook-refused" Denied NEVER, Register,
+        "The provisioning hook said no.",
+        "Ask whoever runs the hook; it decides for each device.";
+    HookFailed "hook-failed" Passing SOON, Register,
+        "The provisioning hook did not answer.",
+        "Look at the hook's own log; it has five seconds to answer with status 200.";
+    HookReplyUnreadable "hook-reply-unreadable" Passing SLOWLY, Register,
+        "The provisioning hook's answer can't be read.",
+        "Let the hook answer {\"allowProvisioning\": true} or false, and nothing but texts to override.";
     ReportUnreadable "report-unreadable" Request NEVER, Enroll,
         "The report can't be read.",
         "Send JSON of at most 1 KiB with the documented codes.";

@@ -21,6 +21,9 @@ pub struct Config {
     pub mqtts: Option<SocketAddr>,
     /// Whether MQTT is spoken on `https` as well, with clients that ask for it by ALPN.
     pub mqtt_on_https: bool,
+    /// Whether a device that is registered by its first MQTT connection is hung up on without an
+    /// answer and has to connect again, as AWS does it. Only for clients that rely on it.
+    pub just_in_time_hang_up: bool,
     /// Where operators come in.
     pub admin: Option<SocketAddr>,
     /// The certificate with which `https` and `admin` show themselves.
@@ -68,6 +71,7 @@ impl fmt::Debug for Config {
             .field("http", &self.http)
             .field("mqtts", &self.mqtts)
             .field("mqtt_on_https", &self.mqtt_on_https)
+            .field("just_in_time_hang_up", &self.just_in_time_hang_up)
             .field("admin", &self.admin)
             .field("identity", &self.identity)
             .field("admin_tokens", &self.admin_tokens.len())

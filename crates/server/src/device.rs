@@ -17,6 +17,7 @@ use std::sync::PoisonError;
 
 use imprint_est::{HttpReply, Reply};
 use imprint_identity::{DeviceId, Step, UnixTime};
+use imprint_registrar::claims::Arrival;
 use imprint_registrar::enroll::Shown;
 use imprint_registrar::ledger::{CertificateRecord, Report};
 use imprint_registrar::product::{Product, QuarantineRule, fill};
@@ -104,10 +105,23 @@ impl<L: Ledger, S: Signer> Devices<L, S> {
         now: UnixTime,
     ) -> Result<HttpReply, Refusal> {
         let certificate = peer.certificate.as_ref().ok_or(Code::CredentialMissing)?;
-        let member = self
+        let name = peer.server_name.as_deref();
+        let arrived = self
             .registrar
-            .member(certificate, &asked.origin, now)
-            .await?;
+            .arrive(certificate, &peer.chain, name, &asked.origin, now);
+        let member = match arrived.await? {
+            Arrival::Member(member) => *member,
+            // The first connection of a device with a registered CA's certificate.
+            Arrival::Newcomer(newcomer) => {
+                self.provision.newcomer(&newcomer, &asked.origin).await?
+            }
+            // For the word that the registrar has for it, and its note.
+            Arrival::Claim(_) => {
+                self.registrar
+                    .member(certificate, &asked.origin, now)
+                    .await?
+            }
+        };
         Ok(json(&Verified {
             id: member.device.id.as_str(),
             product: &member.product.name,

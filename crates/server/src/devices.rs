@@ -12,13 +12,12 @@ use imprint_attest::PeerCertificate;
 use imprint_est::{Basic, HttpReply, LineStyle, Reply};
 use imprint_identity::UnixTime;
 use imprint_registrar::enroll::{Origin, Shown};
-use imprint_registrar::pace::DOORSTEP_MS;
 use imprint_registrar::refusal::{Class, Code, Refusal, Retry};
 use imprint_registrar::{Ledger, Registrar, Signer, Ticks};
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use crate::claim::Provision;
+use crate::gate::{Gate, Place, Turn};
 use crate::hostile::Hostile;
 use crate::limits::{BODY, BODY_DISCARDED, ReportRate};
 use crate::listener::{Door, Peer};
@@ -34,24 +33,10 @@ pub(crate) struct Devices<L, S> {
     pub(crate) ca_certs: Vec<u8>,
     pub(crate) trusted_proxies: Vec<Network>,
     pub(crate) body_timeout: Duration,
-    pub(crate) in_flight: Arc<Semaphore>,
-    /// Of those, what newcomers may take: a crowd at the gate leaves room for those who are in.
-    pub(crate) newcomers: Semaphore,
-    /// When the server began, for the pace of newcomers.
-    pub(crate) began: Instant,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) provision: Arc<Provision<L, S>>,
     pub(crate) report_rate: Mutex<ReportRate>,
     pub(crate) hostile: Option<Hostile>,
-}
-
-/// It is not this request's turn yet, and it is worth waiting for.
-pub(crate) struct Turn(Duration);
-
-impl Turn {
-    /// Whether a refusal is worth waiting for.
-    pub(crate) fn of(refusal: &Refusal) -> Option<Self> {
-        let wait = refusal.turn.filter(|turn| *turn <= DOORSTEP_MS)?;
-        Some(Self(Duration::from_millis(wait)))
-    }
 }
 
 /// One request, all of it here.
@@ -111,33 +96,30 @@ impl<L: Ledger, S: Signer> Devices<L, S> {
     /// connection, and no place on the road.
     async fn in_turn(&self, mut asked: Asked, peer: &Peer) -> HttpReply {
         loop {
-            let at = self.began.elapsed().as_millis();
-            asked.origin.at = Ticks(u64::try_from(at).unwrap_or(u64::MAX));
+            asked.origin.at = self.gate.ticks();
             // Only now, with the whole request here: whoever sends slowly holds up nobody.
-            let Some(places) = self.places(&asked, peer) else {
+            let Some(place) = self.place(&asked, peer) else {
                 let busy = Refusal::new(Code::Busy).after(2 + self.world.below(9));
                 return refused(&busy).encode(LineStyle::Wrapped);
             };
             match self.reply(&asked, peer).await {
                 Ok(reply) => return reply,
                 Err(Turn(wait)) => {
-                    drop(places);
+                    drop(place);
                     tokio::time::sleep(wait).await;
                 }
             }
         }
     }
 
-    /// A place on the road, and for newcomers one among them.
-    fn places(&self, asked: &Asked, peer: &Peer) -> Option<[Option<SemaphorePermit<'_>>; 2]> {
+    fn place(&self, asked: &Asked, peer: &Peer) -> Option<Place<'_>> {
         let is_newcomer =
             peer.certificate.is_none() || asked.head.headers.contains_key(AUTHORIZATION);
-        let newcomer = if is_newcomer {
-            Some(self.newcomers.try_acquire().ok()?)
+        if is_newcomer {
+            self.gate.enter_new()
         } else {
-            None
-        };
-        Some([newcomer, Some(self.in_flight.try_acquire().ok()?)])
+            self.gate.enter()
+        }
     }
 
     async fn reply(&self, asked: &Asked, peer: &Peer) -> Result<HttpReply, Turn> {

@@ -9,7 +9,8 @@ use imprint_registrar::product::{KeyKind, Product};
 use imprint_registrar::refusal::{Code, Refusal};
 use imprint_registrar::{Ledger, Signer};
 
-use crate::devices::{Asked, Devices, Turn};
+use crate::devices::{Asked, Devices};
+use crate::gate::Turn;
 use crate::listener::Peer;
 
 impl<L: Ledger, S: Signer> Devices<L, S> {

@@ -3,7 +3,8 @@
 //! ```text
 //! https ─ listener ─ tls ─┬─ est     RFC 7030, onto the road
 //!                         └─ device  /v1/time, /v1/profile, /v1/verify, /v1/report
-//! mqtts ─ listener ─ tls ── mqtt     reserved topics, and VERIFY by connecting
+//! mqtts ─ listener ─ tls ── mqtt     VERIFY by connecting
+//!                           └─ claim    reserved topics, onto the road
 //! http  ─ listener ─────── http     CA certificates and revocation lists, nothing else
 //! admin ─ listener ─ tls ── admin    the operator's interface, /healthz, /readyz
 //! ledger ── webhooks ──── outbound   what happened, to those whom an operator has named
@@ -13,10 +14,12 @@
 //! over HTTP or MQTT and not an alert. The clock and chance are closures that the binary brings.
 
 pub mod admin;
+mod claim;
 mod config;
 mod device;
 mod devices;
 mod est;
+mod gate;
 mod hostile;
 mod http;
 mod limits;

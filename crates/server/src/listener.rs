@@ -79,6 +79,10 @@ pub struct Peer {
     pub address: IpAddr,
     /// The certificate that it showed, with proof that it holds the key and of nothing else.
     pub certificate: Option<PeerCertificate>,
+    /// What it sent behind its certificate, DER.
+    pub(crate) chain: Vec<Vec<u8>>,
+    /// The server that it named in TLS (SNI).
+    pub(crate) server_name: Option<String>,
     /// The protocol that TLS agreed on (ALPN), if any was offered.
     pub(crate) protocol: Option<Vec<u8>>,
     /// What a channel binding of this connection looks like.
@@ -213,6 +217,8 @@ impl Listener {
             let peer = Peer {
                 address,
                 certificate: None,
+                chain: Vec::new(),
+                server_name: None,
                 protocol: None,
                 channel: Channel::Tls12,
             };
@@ -330,8 +336,8 @@ impl Drop for Here {
 
 impl Peer {
     fn of(address: IpAddr, tls: &ServerConnection) -> Result<Self, rustls::Error> {
-        let shown = tls.peer_certificates().and_then(<[_]>::first);
-        let certificate = shown.map(|der| PeerCertificate {
+        let shown = tls.peer_certificates().unwrap_or_default();
+        let certificate = shown.first().map(|der| PeerCertificate {
             der: der.to_vec(),
             parsed: Certificate::parse(der).ok(),
         });
@@ -346,6 +352,8 @@ impl Peer {
         Ok(Self {
             address,
             certificate,
+            chain: shown.iter().skip(1).map(|der| der.to_vec()).collect(),
+            server_name: tls.server_name().map(str::to_owned),
             protocol: tls.alpn_protocol().map(<[u8]>::to_vec),
             channel,
         })

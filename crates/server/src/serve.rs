@@ -9,12 +9,14 @@ use imprint_pkix::certs_only;
 use imprint_registrar::crl::CrlError;
 use imprint_registrar::{Ledger, Registrar, Signer};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{Instrument, Span};
 
+use crate::claim::Provision;
 use crate::config::{Config, Identity};
 use crate::devices::Devices;
+use crate::gate::Gate;
 use crate::hostile::Hostile;
 use crate::http::{Lists, Shelf};
 use crate::limits::ReportRate;
@@ -106,8 +108,10 @@ impl Server {
             let door = Operators::new(&registrar, &world, &lists, &config, lifetime.stop.clone());
             run.listener(socket, listener(Some(for_operators)), Http(Arc::new(door)));
         }
-        let in_flight = Arc::new(Semaphore::new(config.limits.requests_in_flight));
-        let mqtt = Arc::new(Mqtt::new(&registrar, &world, &in_flight));
+        let gate = Arc::new(Gate::new(&config.limits));
+        let provision = Arc::new(Provision::new(&registrar, &world, &gate, &outbound));
+        let hang_up = config.just_in_time_hang_up;
+        let mqtt = Arc::new(Mqtt::new(&registrar, &world, &gate, &provision, hang_up));
         if let Some(socket) = mqtts {
             run.listener(socket, listener(Some(for_mqtt)), Arc::clone(&mqtt));
         }
@@ -122,9 +126,8 @@ impl Server {
                 ca_certs: certs_only::encode(&ca_certs),
                 trusted_proxies: config.trusted_proxies.clone(),
                 body_timeout: config.limits.body,
-                in_flight,
-                newcomers: Semaphore::new(config.limits.newcomers_in_flight()),
-                began: Instant::now(),
+                gate,
+                provision,
                 report_rate: Mutex::new(ReportRate::default()),
                 hostile: config.hostile.clone().map(|chance| Hostile { chance }),
             };

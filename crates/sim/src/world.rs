@@ -204,6 +204,7 @@ pub async fn serve<L: Ledger, S: imprint_registrar::Signer>(
         http: any_port,
         mqtts: any_port,
         mqtt_on_https: false,
+        just_in_time_hang_up: false,
         admin: None,
         identity: place.identity(),
         admin_tokens: Vec::new(),

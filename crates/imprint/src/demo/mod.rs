@@ -113,6 +113,7 @@ async fn serve(directory: &Directory) -> anyhow::Result<(Opened, Running)> {
         http: opened.settings.http.0,
         mqtts: opened.settings.mqtts.0,
         mqtt_on_https: opened.settings.mqtt_on_https,
+        just_in_time_hang_up: opened.settings.just_in_time_hang_up,
         admin: opened.settings.admin.0,
         identity: identity(directory, &opened, world::now()).await?,
         admin_tokens: vec![opened.admin_token],

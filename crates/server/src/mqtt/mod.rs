@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! socket ─ talk ─ session ─┬─ frame    where a packet ends
-//!            │             ├─ topics   who listens for what
 //!            │             └─ wrong    how a refusal looks in MQTT
-//!            └─ registrar: who is this certificate?
+//!            ├─ registrar: who is this certificate?
+//!            └─ claim: what a claim's holder publishes
 //! ```
 //!
 //! There is one message at a time between a device and us: nothing that a device publishes reaches
@@ -14,20 +14,22 @@
 mod frame;
 mod session;
 mod talk;
-mod topics;
 mod wrong;
 
 use std::sync::Arc;
 
+use imprint_claim::{Call, filter};
+use imprint_registrar::claims::{Arrival, ClaimSpeaker};
 use imprint_registrar::enroll::Origin;
 use imprint_registrar::refusal::{Code, Refusal};
 use imprint_registrar::verify::Member;
 use imprint_registrar::{Ledger, Registrar, Signer};
-use tokio::sync::Semaphore;
 
+use crate::claim::Provision;
+use crate::gate::Gate;
 use crate::listener::{Door, Http, Peer, Protocol, Stream, Terms};
 use crate::world::World;
-use session::Published;
+use session::{Message, Published};
 use talk::Talk;
 
 /// What MQTT is called in ALPN: by AWS with client certificates, and by everybody.
@@ -37,61 +39,111 @@ pub(crate) const ALPN: &[&[u8]] = &[b"x-amzn-mqtt-ca", b"mqtt"];
 pub(crate) struct Mqtt<L, S> {
     registrar: Arc<Registrar<L, S>>,
     world: World,
-    /// Shared with the requests over HTTPS.
-    in_flight: Arc<Semaphore>,
+    gate: Arc<Gate>,
+    provision: Arc<Provision<L, S>>,
+    /// Whether who was registered by connecting has to connect again.
+    hang_up: bool,
 }
 
 /// Who is at the other end, as far as its certificate says.
 pub(crate) enum Speaker {
     /// A device of the fleet: by connecting it has done what it came for.
     Member(Box<Member>),
+    /// The holder of a claim, which may provision devices and nothing else.
+    Claim(Box<ClaimSpeaker>),
+}
+
+/// What became of a greeting.
+enum Judged {
+    /// Come in.
+    In(Speaker),
+    /// Come again: the device is registered now.
+    Again,
 }
 
 /// What became of a message.
 enum Outcome {
     /// Nobody may publish there.
     Forbidden(Refusal),
+    /// It was dealt with, and this is published back.
+    Answered(Message),
 }
 
 impl<L: Ledger, S: Signer> Mqtt<L, S> {
     pub(crate) fn new(
         registrar: &Arc<Registrar<L, S>>,
         world: &World,
-        in_flight: &Arc<Semaphore>,
+        gate: &Arc<Gate>,
+        provision: &Arc<Provision<L, S>>,
+        hang_up: bool,
     ) -> Self {
         Self {
             registrar: Arc::clone(registrar),
             world: world.clone(),
-            in_flight: Arc::clone(in_flight),
+            gate: Arc::clone(gate),
+            provision: Arc::clone(provision),
+            hang_up,
         }
     }
 
     /// Judges the certificate that was shown in TLS. Nothing else that a client sends says who it is.
-    async fn judge(&self, peer: &Peer, origin: &Origin) -> Result<Speaker, Refusal> {
+    async fn judge(&self, peer: &Peer, origin: &Origin) -> Result<Judged, Refusal> {
         let now = self.world.now();
         let certificate = peer.certificate.as_ref().ok_or_else(|| {
             let refusal = Refusal::new(Code::CredentialMissing);
             self.registrar.note(&refusal, origin, now);
             refusal
         })?;
-        let Ok(_permit) = self.in_flight.try_acquire() else {
-            return Err(Refusal::new(Code::Busy));
+        let arrival = {
+            let _place = self.gate.enter().ok_or(Code::Busy)?;
+            let name = peer.server_name.as_deref();
+            self.registrar
+                .arrive(certificate, &peer.chain, name, origin, now)
+                .await?
         };
-        let member = self.registrar.member(certificate, origin, now).await?;
-        Ok(Speaker::Member(Box::new(member)))
+        match arrival {
+            Arrival::Member(member) => Ok(Judged::In(Speaker::Member(member))),
+            Arrival::Claim(claim) => Ok(Judged::In(Speaker::Claim(claim))),
+            Arrival::Newcomer(newcomer) => {
+                let taken_in = self.provision.newcomer_in_turn(&newcomer, origin);
+                let member = taken_in.await?;
+                if self.hang_up {
+                    return Ok(Judged::Again);
+                }
+                Ok(Judged::In(Speaker::Member(Box::new(member))))
+            }
+        }
     }
 
-    /// Deals with one message. There is no topic yet to which anybody may publish.
-    #[expect(
-        clippy::unused_async,
-        reason = "what a reserved topic asks for goes down the road"
-    )]
-    async fn message(&self, speaker: &Speaker, published: &Published) -> Outcome {
-        let Speaker::Member(member) = speaker;
-        let refusal = Refusal::new(Code::TopicForbidden)
-            .detail(format!("published to {:?}", published.topic))
-            .about(member.device.id.as_str());
-        Outcome::Forbidden(refusal)
+    /// Deals with one message. A member has nothing to publish here; a claim's holder publishes to
+    /// what is reserved for provisioning.
+    async fn message(
+        &self,
+        speaker: &Speaker,
+        client_id: &str,
+        published: &Published,
+        origin: &Origin,
+    ) -> Outcome {
+        let call = Call::parse(&published.topic);
+        match (speaker, call) {
+            (Speaker::Claim(claim), Ok(call)) => {
+                let payload = &published.payload;
+                let answer = self
+                    .provision
+                    .answer(&call, payload, claim, client_id, origin);
+                let (topic, payload) = answer.await;
+                Outcome::Answered(Message { topic, payload })
+            }
+            (speaker, call) => {
+                let why = call
+                    .err()
+                    .map_or_else(String::new, |error| format!(": {error}"));
+                let refusal = Refusal::new(Code::TopicForbidden)
+                    .detail(format!("published to {:?}{why}", published.topic))
+                    .about(speaker.name());
+                Outcome::Forbidden(refusal)
+            }
+        }
     }
 }
 
@@ -101,12 +153,14 @@ impl Speaker {
     fn filters(&self) -> fn(&str) -> bool {
         match self {
             Self::Member(_) => |_| true,
+            Self::Claim(_) => filter::reaches_a_reply,
         }
     }
 
     fn name(&self) -> &str {
         match self {
             Self::Member(member) => member.device.id.as_str(),
+            Self::Claim(claim) => claim.name(),
         }
     }
 }

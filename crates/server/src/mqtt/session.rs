@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::mem;
 
+use imprint_claim::filter;
 use imprint_registrar::refusal::{Code, Refusal};
 use mqtt_protocol_core::mqtt::common::Cursor;
 use mqtt_protocol_core::mqtt::connection::prelude::GenericEvent;
@@ -22,8 +23,10 @@ use mqtt_protocol_core::mqtt::result_code::{
     SubackReasonCode, SubackReturnCode, UnsubackReasonCode,
 };
 
+use zeroize::Zeroizing;
+
+use super::frame;
 use super::wrong::{Wrong, connect_reason, explanation, return_code};
-use super::{frame, topics};
 use crate::limits::{CONNECT_BYTES, MqttLimits};
 
 /// The state of one connection.
@@ -93,20 +96,16 @@ pub(super) struct Greeting {
 #[derive(Debug)]
 pub(super) struct Published {
     pub(super) topic: String,
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "comes with the first reserved topic")
-    )]
     pub(super) payload: Vec<u8>,
     /// None if it is not to be acknowledged.
     packet_id: Option<u16>,
 }
 
 /// A message to the client.
-#[derive(Debug)]
 pub(super) struct Message {
     pub(super) topic: String,
-    pub(super) payload: Vec<u8>,
+    /// A private key may be in it.
+    pub(super) payload: Zeroizing<Vec<u8>>,
 }
 
 impl Session {
@@ -215,20 +214,11 @@ impl Session {
     }
 
     /// Says a request done: it is acknowledged, and the answer is sent if the client listens for it.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "comes with the first reserved topic")
-    )]
-    pub(super) fn answer(
-        &mut self,
-        asked: &Published,
-        answer: Option<Message>,
-    ) -> Result<(), Wrong> {
-        let granted = answer.as_ref().map(|message| self.granted(&message.topic));
-        let heard = !matches!(granted, Some(None));
-        self.acknowledge(asked, None, heard)?;
-        if let (Some(message), Some(Some(qos))) = (answer, granted) {
-            self.waiting.push_back((message, qos));
+    pub(super) fn answer(&mut self, asked: &Published, answer: Message) -> Result<(), Wrong> {
+        let granted = self.granted(&answer.topic);
+        self.acknowledge(asked, None, granted.is_some())?;
+        if let Some(qos) = granted {
+            self.waiting.push_back((answer, qos));
         }
         self.deliver()
     }
@@ -279,7 +269,7 @@ impl Session {
     fn granted(&self, topic: &str) -> Option<Qos> {
         let subscriptions = self.subscriptions.iter();
         subscriptions
-            .filter(|subscription| topics::matches(&subscription.filter, topic))
+            .filter(|subscription| filter::matches(&subscription.filter, topic))
             .map(|subscription| subscription.qos)
             .max_by_key(|qos| *qos as u8)
     }
@@ -485,7 +475,7 @@ impl Session {
                 "a message that is to be retained",
             ));
         }
-        if !topics::is_topic(topic) {
+        if !is_topic(topic) {
             let reason = DisconnectReasonCode::TopicNameInvalid;
             return Err(Wrong::new(
                 Code::PacketUnreadable,
@@ -520,7 +510,7 @@ impl Session {
         if filter.starts_with("$share/") {
             return SubackReasonCode::SharedSubscriptionsNotSupported;
         }
-        if !topics::is_filter(filter) {
+        if !is_filter(filter) {
             return SubackReasonCode::TopicFilterInvalid;
         }
         if !(self.may_subscribe)(filter) {
@@ -637,13 +627,13 @@ impl Session {
             let publish = v5_0::Publish::builder()
                 .topic_name(topic)
                 .map_err(Wrong::codec)?;
-            let publish = publish.qos(qos).payload(payload).packet_id(id);
+            let publish = publish.qos(qos).payload(payload.as_slice()).packet_id(id);
             publish.build().map(Packet::from)
         } else {
             let publish = v3_1_1::Publish::builder()
                 .topic_name(topic)
                 .map_err(Wrong::codec)?;
-            let publish = publish.qos(qos).payload(payload).packet_id(id);
+            let publish = publish.qos(qos).payload(payload.as_slice()).packet_id(id);
             publish.build().map(Packet::from)
         };
         self.send(packet)
@@ -672,6 +662,15 @@ impl Session {
     }
 }
 
+fn is_filter(filter: &str) -> bool {
+    filter.len() <= LONGEST_TOPIC && filter::is_valid(filter)
+}
+
+/// Whether a topic can be published to: it has no wildcards.
+fn is_topic(topic: &str) -> bool {
+    (1..=LONGEST_TOPIC).contains(&topic.len()) && !topic.contains(['#', '+'])
+}
+
 /// Section 2.2.1: a packet id is never 0.
 fn known_id(id: u16) -> Result<u16, Wrong> {
     if id == 0 {
@@ -689,6 +688,8 @@ fn return_code_of(code: SubackReasonCode) -> SubackReturnCode {
     }
 }
 
+/// Bytes. The longest that a device needs has a template's name of 36 characters in it.
+const LONGEST_TOPIC: usize = 512;
 /// CONNACK with return code 1, in the form that every version understands (MQTT 3.1.1 section
 /// 3.2.2.3).
 const UNACCEPTABLE_VERSION: [u8; 4] = [0x20, 0x02, 0x00, 0x01];
@@ -746,7 +747,7 @@ mod tests {
     }
 
     fn message(topic: &str) -> Message {
-        let (topic, payload) = (topic.to_owned(), b"!".to_vec());
+        let (topic, payload) = (topic.to_owned(), b"!".to_vec().into());
         Message { topic, payload }
     }
 
@@ -762,9 +763,7 @@ mod tests {
             let mut session = open(4, &[], filters);
             let asked = ask(&mut session, 5);
             assert_eq!(asked.payload, b"?");
-            session
-                .answer(&asked, Some(message("said/accepted")))
-                .unwrap();
+            session.answer(&asked, message("said/accepted")).unwrap();
             let mut want = vec![0x40, 2, 0, 5];
             if heard {
                 want.extend(packet(
@@ -776,9 +775,7 @@ mod tests {
 
             let mut session = open(5, &[0], filters);
             let asked = ask(&mut session, 5);
-            session
-                .answer(&asked, Some(message("said/accepted")))
-                .unwrap();
+            session.answer(&asked, message("said/accepted")).unwrap();
             let output = session.take_output();
             let puback: &[u8] = if heard {
                 &[0x40, 2, 0, 5]
@@ -796,7 +793,7 @@ mod tests {
         let mut session = open(5, &[3, 0x21, 0, 1], &["said"]);
         for id in 1..=3 {
             let asked = ask(&mut session, id);
-            session.answer(&asked, Some(message("said"))).unwrap();
+            session.answer(&asked, message("said")).unwrap();
             assert_eq!(session.has_room(), id == 1, "{id}");
         }
         session.take_output();

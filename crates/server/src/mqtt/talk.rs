@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::session::{Greeting, Heard, Published, Session};
 use super::wrong::Wrong;
-use super::{Mqtt, Outcome, Speaker};
+use super::{Judged, Mqtt, Outcome, Speaker};
 use crate::listener::{Peer, Stream, Terms};
 
 /// A conversation with one client.
@@ -92,7 +92,9 @@ impl<'a, L: Ledger, S: Signer, IO: Stream> Talk<'a, L, S, IO> {
             return Err(self.refuse(&Code::Busy.into()));
         }
         let speaker = match self.mqtt.judge(self.peer, &self.origin).await {
-            Ok(speaker) => speaker,
+            Ok(Judged::In(speaker)) => speaker,
+            // Without a CONNACK, as AWS does it, the client connects again by itself.
+            Ok(Judged::Again) => return Err(Ending::Gone),
             Err(refusal) => return Err(self.refuse(&refusal)),
         };
         // 3. What they want, until they go.
@@ -148,6 +150,8 @@ impl<'a, L: Ledger, S: Signer, IO: Stream> Talk<'a, L, S, IO> {
         greeting: &Greeting,
         speaker: &Speaker,
     ) -> Result<std::convert::Infallible, Ending> {
+        let (mqtt, origin) = (self.mqtt, self.origin.clone());
+        let origin = &origin;
         // Half as long again as the client has promised (MQTT 3.1.1 section 3.1.2.10).
         let keep_alive = Duration::from_secs(self.session.keep_alive(greeting).into());
         let patience = keep_alive + keep_alive / 2;
@@ -156,7 +160,6 @@ impl<'a, L: Ledger, S: Signer, IO: Stream> Talk<'a, L, S, IO> {
         let mut stop = self.terms.lifetime.stop.clone();
         let mut asked: VecDeque<Published> = VecDeque::new();
         let mut working: Option<Working<'_>> = None;
-        let mqtt = self.mqtt;
         loop {
             // 1. What has come. Messages wait their turn; they are answered in their order.
             while let Some(heard) = self.session.next().map_err(Ending::Wrong)? {
@@ -174,7 +177,8 @@ impl<'a, L: Ledger, S: Signer, IO: Stream> Talk<'a, L, S, IO> {
             if working.is_none() && self.session.has_room() {
                 working = asked.pop_front().map(|published| -> Working<'_> {
                     Box::pin(async move {
-                        let outcome = mqtt.message(speaker, &published).await;
+                        let client_id = &greeting.client_id;
+                        let outcome = mqtt.message(speaker, client_id, &published, origin).await;
                         (published, outcome)
                     })
                 });
@@ -228,6 +232,10 @@ impl<'a, L: Ledger, S: Signer, IO: Stream> Talk<'a, L, S, IO> {
                 let forbidden = self.session.forbid(published, refusal);
                 forbidden.map_err(Ending::Wrong)?;
                 self.note(&noted);
+            }
+            Outcome::Answered(message) => {
+                let answered = self.session.answer(published, message);
+                answered.map_err(Ending::Wrong)?;
             }
         }
         Ok(())

@@ -8,6 +8,7 @@
 )]
 
 mod channel;
+mod claim;
 mod device;
 mod est;
 mod events;

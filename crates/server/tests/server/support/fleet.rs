@@ -328,6 +328,7 @@ fn config(identity: Identity) -> Config {
         http: loopback,
         mqtts: loopback,
         mqtt_on_https: false,
+        just_in_time_hang_up: false,
         admin: loopback,
         identity,
         admin_tokens: vec![imprint_server::admin::token_digest("an admin token")],

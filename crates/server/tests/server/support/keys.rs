@@ -3,7 +3,12 @@
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+use imprint_attest::subject_key_id;
+use imprint_pkix::certificate::{Authority, Certificate, Leaf, assemble};
+use imprint_pkix::key::PublicKey;
 use imprint_pkix::{SignatureAlgorithm, csr, dn};
+
+use super::fleet::clock;
 
 /// A device, as far as a server can tell: a key.
 pub(crate) struct Device {
@@ -28,12 +33,85 @@ impl Device {
         der.as_ref().to_vec()
     }
 
+    pub(crate) fn sign(&self, bytes: &[u8]) -> Vec<u8> {
+        self.pair
+            .sign(&SystemRandom::new(), bytes)
+            .unwrap()
+            .as_ref()
+            .to_vec()
+    }
+
     /// A certification request; ECDSA signs each one differently.
     pub(crate) fn csr(&self, common_name: &str, challenge_password: Option<&str>) -> Vec<u8> {
         let key = self.public_key_der();
         let info = csr::request_info_der(common_name, &key, challenge_password);
         let signature = self.pair.sign(&SystemRandom::new(), &info).unwrap();
         csr::assemble(&info, SignatureAlgorithm::EcdsaSha256, signature.as_ref())
+    }
+}
+
+/// A customer's own CA, which the server has never seen.
+pub(crate) struct Foreign {
+    key: Device,
+    pub(crate) certificate: Certificate,
+}
+
+impl Foreign {
+    pub(crate) fn new(name: &str) -> Self {
+        let key = Device::new();
+        let public_key = PublicKey::parse(&key.public_key_der()).unwrap();
+        let subject = dn::common_name_der(name, None);
+        let own_id = subject_key_id(&public_key);
+        let to_be_signed = Authority {
+            serial: [7; 20],
+            issuer_der: &subject,
+            authority_key_id: own_id,
+            subject_der: &subject,
+            public_key: &public_key,
+            subject_key_id: own_id,
+            not_before: clock().plus(-86_400),
+            not_after: clock().plus(86_400),
+            path_len: Some(0),
+            crl_url: None,
+            issuer_url: None,
+            signature_algorithm: SignatureAlgorithm::EcdsaSha256,
+        }
+        .to_be_signed();
+        let signature = key.sign(&to_be_signed);
+        let der = assemble(&to_be_signed, SignatureAlgorithm::EcdsaSha256, &signature);
+        let certificate = Certificate::parse(&der).unwrap();
+        Self { key, certificate }
+    }
+
+    /// A device's certificate, DER.
+    pub(crate) fn issue(&self, device: &Device, common_name: &str) -> Vec<u8> {
+        let public_key = PublicKey::parse(&device.public_key_der()).unwrap();
+        let mut serial = [1; 20];
+        aws_lc_rs::rand::fill(&mut serial[1..]).unwrap();
+        let to_be_signed = Leaf {
+            serial,
+            issuer_der: self.certificate.subject_der(),
+            authority_key_id: self
+                .certificate
+                .subject_key_id()
+                .unwrap()
+                .try_into()
+                .unwrap(),
+            subject_common_name: common_name,
+            public_key: &public_key,
+            subject_key_id: subject_key_id(&public_key),
+            not_before: clock().plus(-3_600),
+            not_after: clock().plus(3_600),
+            hardware: None,
+            uris: &[],
+            dns_names: &[],
+            crl_url: None,
+            issuer_url: None,
+            signature_algorithm: SignatureAlgorithm::EcdsaSha256,
+        }
+        .to_be_signed();
+        let signature = self.key.sign(&to_be_signed);
+        assemble(&to_be_signed, SignatureAlgorithm::EcdsaSha256, &signature)
     }
 }
 

@@ -1,5 +1,6 @@
 //! A fleet of its own for each test, and clients that say exactly what the test wants.
 
+pub(crate) mod claim;
 mod fleet;
 mod keys;
 pub(crate) mod mqtt;
@@ -7,7 +8,7 @@ mod outage;
 mod wire;
 
 pub(crate) use fleet::{Fleet, eventually};
-pub(crate) use keys::{Device, version_1_certificate};
+pub(crate) use keys::{Device, Foreign, version_1_certificate};
 pub(crate) use wire::{Client, Connection, Reply, basic, post, request};
 
 use std::sync::Arc;
