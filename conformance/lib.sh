@@ -68,7 +68,7 @@ serve() {
     # shellcheck disable=SC2034
     http=127.0.0.1:$(listener "$line" http)
     # shellcheck disable=SC2034
-    mqtts=$(listener "$line" mqtts)
+    mqtts=localhost:$(listener "$line" mqtts)
     est=https://$https/.well-known/est
 }
 

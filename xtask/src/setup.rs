@@ -1,7 +1,7 @@
 //! Installs what the tests need, and says so first.
 //!
 //! Debian packages need root, or `sudo` without a password; the Python tools go to
-//! `target/tools/python` and need neither. A tool that stays missing is skipped, or fails in CI.
+//! `target/tools/python`, those for Node.js to `target/tools/node`, and need neither. A tool that stays missing is skipped, or fails in CI.
 
 use std::fs;
 use std::process::Command;
@@ -9,14 +9,16 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::shell::{Workshop, run as run_command, succeeds};
-use crate::tools::{DEBIAN, DEEP, PKILINT, Tool};
+use crate::tools::{AWS_NODE, AWS_PYTHON, DEBIAN, DEEP, PKILINT, Tool};
 
 /// `cargo xtask setup`, and the first step of `cargo xtask test`.
 pub(crate) fn run(workshop: &Workshop, deep: bool) -> Result<()> {
     let packaged: Vec<&Tool> = DEBIAN.iter().chain(DEEP.iter().filter(|_| deep)).collect();
     debian(workshop, &packaged);
     python(workshop)?;
-    let tools = packaged.into_iter().chain([&PKILINT]);
+    node(workshop)?;
+    let ours = [&PKILINT, &AWS_PYTHON, &AWS_NODE];
+    let tools = packaged.into_iter().chain(ours);
     let missing: Vec<&Tool> = tools.filter(|tool| !tool.is_present(workshop)).collect();
     if missing.is_empty() {
         println!("setup: every tool is there");
@@ -128,6 +130,34 @@ fn python(workshop: &Workshop) -> Result<()> {
         run_command(pip.args(quiet).arg(&list))
     });
     match installed {
+        Ok(()) => fs::write(&stamp, wanted).context("cannot note what is installed"),
+        Err(error) => {
+            println!("setup: {error:#}");
+            Ok(())
+        }
+    }
+}
+
+/// Installs the packages for Node.js again whenever their list has changed. None of their scripts is
+/// run: the SDK brings what it needs, compiled.
+fn node(workshop: &Workshop) -> Result<()> {
+    let list = workshop.root.join("conformance/aws/package.json");
+    let wanted = fs::read(&list).with_context(|| format!("cannot read {}", list.display()))?;
+    let folder = workshop.tools().join("node");
+    let (copy, stamp) = (folder.join("package.json"), folder.join("installed.json"));
+    if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    println!(
+        "setup: installing conformance/aws/package.json into {}",
+        folder.display()
+    );
+    fs::create_dir_all(&folder)?;
+    fs::write(&copy, &wanted)?;
+    let mut npm = workshop.command("npm");
+    npm.current_dir(&folder);
+    let quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--silent"];
+    match run_command(npm.arg("install").args(quiet)) {
         Ok(()) => fs::write(&stamp, wanted).context("cannot note what is installed"),
         Err(error) => {
             println!("setup: {error:#}");

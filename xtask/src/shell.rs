@@ -39,6 +39,7 @@ impl Workshop {
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.root).env("PATH", self.path());
+        command.env("NODE_PATH", self.tools().join("node/node_modules"));
         if self.strict {
             command.env("IMPRINT_REQUIRE_TOOLS", "1");
         }

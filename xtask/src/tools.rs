@@ -73,8 +73,14 @@ pub(crate) const DEBIAN: &[Tool] = &[
         probe: &["patch", "--version"],
     },
     Tool {
+        name: "Node.js and npm",
+        checks: "installing AWS's device SDK for JavaScript",
+        packages: &["nodejs", "npm"],
+        probe: &["sh", "-c", "node --version && npm --version"],
+    },
+    Tool {
         name: "Python's venv",
-        checks: "installing pkilint",
+        checks: "installing pkilint and AWS's device SDK for Python",
         packages: &["python3", "python3-venv"],
         probe: &["python3", "-c", "import ensurepip, venv"],
     },
@@ -96,6 +102,22 @@ pub(crate) const DEEP: &[Tool] = &[Tool {
         "javac --version && test -r /usr/share/java/bcpkix.jar",
     ],
 }];
+
+/// AWS's device SDK for Python, in the same environment as the linter.
+pub(crate) const AWS_PYTHON: Tool = Tool {
+    name: "awsiotsdk",
+    checks: "claim provisioning by AWS's device SDK for Python",
+    packages: &[],
+    probe: &["python3", "-c", "import awsiot"],
+};
+
+/// AWS's device SDK for JavaScript.
+pub(crate) const AWS_NODE: Tool = Tool {
+    name: "aws-iot-device-sdk-v2",
+    checks: "claim provisioning by AWS's device SDK for JavaScript",
+    packages: &[],
+    probe: &["node", "-e", "require('aws-iot-device-sdk-v2')"],
+};
 
 /// The linter of certificates and CRLs, which lives in a Python environment of its own.
 pub(crate) const PKILINT: Tool = Tool {
