@@ -68,7 +68,12 @@ impl Remote {
     }
 
     pub(crate) async fn send(&mut self, request: Request<Body>) -> anyhow::Result<Response<Body>> {
-        let answer = timeout(ANSWER_TIMEOUT, self.sender.send_request(request)).await;
+        let exchange = async {
+            // Right after an answer the connection may not have come round to the next request.
+            self.sender.ready().await?;
+            self.sender.send_request(request).await
+        };
+        let answer = timeout(ANSWER_TIMEOUT, exchange).await;
         let Ok(answer) = answer else {
             bail!("the server does not answer; see what is on record before trying again");
         };
