@@ -98,6 +98,10 @@ fn stand(
         Speaker::Member(_) => {
             let shown = facts.shown.as_ref().ok_or(Code::CertNotInRegistry)?;
             device_is_good(Some(&shown.device))?;
+            // Who is held has a certificate and is not in: a renewal is no way around an operator.
+            if shown.device.state == DeviceState::Held {
+                return Err(Code::ApprovalPending.into());
+            }
             certificate_is_good(&shown.certificate)?;
             if ask.kind == Kind::Reenroll {
                 same_subject(ask.csr, shown)?;

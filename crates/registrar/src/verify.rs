@@ -332,7 +332,8 @@ fn may_speak(shown: &Credential) -> Result<(), Refusal> {
     let code = match device.state {
         S::Quarantined => Code::DeviceQuarantined,
         S::Decommissioned => Code::DeviceDecommissioned,
-        S::Active | S::Pending | S::Held | S::Revoked => Code::DeviceRevoked,
+        S::Held => Code::ApprovalPending,
+        S::Active | S::Pending | S::Revoked => Code::DeviceRevoked,
     };
     let refusal = Refusal::new(code);
     Err(match &device.reason {

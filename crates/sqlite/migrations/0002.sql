@@ -201,3 +201,6 @@ CREATE TABLE registered_ca (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX registered_ca_of_subject ON registered_ca (subject);
+
+-- A key that waits by a claim waits for one device.
+CREATE INDEX approval_of_key ON approval (key);

@@ -1,6 +1,6 @@
 //! Who waits for an operator's approval, and who has it.
 
-use imprint_identity::UnixTime;
+use imprint_identity::{DeviceId, UnixTime};
 use imprint_registrar::ledger::KeyFingerprint;
 use rusqlite::{Connection, OptionalExtension};
 
@@ -25,6 +25,16 @@ pub(crate) fn place(
         .query_row((device, key.0), |row| row.maybe_time(0))
         .optional()?;
     Ok(until.map(|until| until.map_or(Place::Waiting, |until| Place::Approved { until })))
+}
+
+/// The device on whose list a key stands; the first, if it is on several.
+pub(crate) fn listed_for(db: &Connection, key: KeyFingerprint) -> Result<Option<DeviceId>, Fault> {
+    let sql = "SELECT d.name FROM approval a JOIN device d ON d.number = a.device
+               WHERE a.key = ?1 ORDER BY a.device LIMIT 1";
+    Ok(db
+        .prepare_cached(sql)?
+        .query_row([key.0], |row| row.device(0))
+        .optional()?)
 }
 
 /// The keys that wait, with the time of their first request, oldest first.

@@ -82,6 +82,9 @@ pub(crate) fn registration(
     {
         facts.key_owner = device::by_name(db, owner.as_str())?.map(|device| device.record);
     }
+    if let Some(key) = key {
+        facts.listed_for = approval::listed_for(db, key)?;
+    }
     if let Some(hardware) = &query.hardware {
         let text = hardware.text();
         if let Some(device) = device::by_hardware(db, &text)? {

@@ -168,6 +168,12 @@ pub(crate) fn wait(change: &Change<'_>, wait: &Wait) -> Result<Waited, Fault> {
     if !is_as_decided(change, &asker, device.as_ref())? {
         return Ok(Waited::Changed);
     }
+    // Where no token is leased, the key is: it waits for one device.
+    if token.is_none()
+        && approval::listed_for(change.db, wait.key)?.is_some_and(|other| other != wait.device)
+    {
+        return Ok(Waited::Changed);
+    }
     // 3. Device, lease, list, journal.
     let number = name_or_touch(change, &asker, device, DeviceState::Held)?;
     if let Some(token) = &token {

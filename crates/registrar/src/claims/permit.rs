@@ -204,7 +204,13 @@ pub(super) fn may_join(
         (None, None) => refusal.about(hardware.text().as_str()),
     })?;
     if product.approval && facts.approved_until.is_none_or(|until| until < now) {
-        return Ok(Join::Wait(name));
+        // As a token is leased to whom it lets wait: one key makes one device, also on the list.
+        return match facts.listed_for.as_ref().filter(|other| **other != name) {
+            Some(other) => Err(Refusal::new(Code::KeyInUse)
+                .detail(format!("key {} waits for approval as {other}", joining.key))
+                .about(other.as_str())),
+            None => Ok(Join::Wait(name)),
+        };
     }
     Ok(Join::Register(name))
 }

@@ -404,6 +404,8 @@ pub struct RegistrationFacts {
     pub allowed: bool,
     /// Until when (device, key) is approved.
     pub approved_until: Option<UnixTime>,
+    /// The device on whose list the key stands, waiting or approved.
+    pub listed_for: Option<DeviceId>,
     /// The thing of this name.
     pub thing: Option<ThingRecord>,
 }

@@ -1,5 +1,6 @@
 //! Claims: a shared right names no device twice, and the same question has the same answer.
 
+mod attacks;
 mod brake;
 mod crashes;
 mod just_in_time;
