@@ -56,6 +56,9 @@ pub(crate) enum Command {
     /// Provisioning templates.
     #[command(subcommand)]
     Template(Template),
+    /// See what would happen, on a copy of the ledger.
+    #[command(subcommand)]
+    Drill(DrillCommand),
     /// Allowlists of hardware ids.
     #[command(subcommand)]
     Allow(Allow),
@@ -469,6 +472,43 @@ pub(crate) struct CaRegister {
     /// How strongly the CA's word proves a hardware id: asserted, flash-key, ...
     #[arg(long, value_name = "STRENGTH")]
     pub(crate) strength: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DrillCommand {
+    /// What would happen to a device on a shelf, with its claim or its token? The device's own code
+    /// asks a server with both clocks moved; nothing is kept.
+    Claim(Drill),
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("credential").required(true).args(["token", "claim_cert"]))]
+#[command(group = clap::ArgGroup::new("fate").args(["revoked", "expired", "at"]))]
+pub(crate) struct Drill {
+    /// The claim's certificate, PEM.
+    #[arg(long, value_name = "FILE", requires = "claim_key")]
+    pub(crate) claim_cert: Option<PathBuf>,
+    /// The claim's key, PEM.
+    #[arg(long, value_name = "FILE", requires = "claim_cert")]
+    pub(crate) claim_key: Option<PathBuf>,
+    /// The template; without: the one that is named like the product.
+    #[arg(long, value_name = "T", requires = "claim_cert")]
+    pub(crate) template: Option<String>,
+    /// The token's text, in place of a claim.
+    #[arg(long)]
+    pub(crate) token: Option<String>,
+    /// The device's hardware id; without: the token's, or one that nobody has.
+    #[arg(long, value_name = "ID")]
+    pub(crate) hardware: Option<String>,
+    /// The credential is revoked first.
+    #[arg(long)]
+    pub(crate) revoked: bool,
+    /// On the day after the credential's end.
+    #[arg(long)]
+    pub(crate) expired: bool,
+    /// On this day: `2027-03-01`, `2027-03-01T12:00:00Z`, or `+90d`. Without: today.
+    #[arg(long, value_name = "DATE", value_parser = crate::drill::Day::parse)]
+    pub(crate) at: Option<crate::drill::Day>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -195,7 +195,7 @@ async fn make(
 }
 
 /// PKCS#8 of the server's TLS key, and its public half.
-fn new_server_key() -> anyhow::Result<(Zeroizing<Vec<u8>>, PublicKey)> {
+pub(crate) fn new_server_key() -> anyhow::Result<(Zeroizing<Vec<u8>>, PublicKey)> {
     let failed = |_| anyhow::anyhow!("a TLS key can't be made");
     let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).map_err(failed)?;
     let pkcs8 = pair.to_pkcs8v1().map_err(failed)?;

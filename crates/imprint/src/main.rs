@@ -11,6 +11,7 @@ mod commands;
 mod demo;
 mod desk;
 mod directory;
+mod drill;
 mod duration;
 mod init;
 mod open;
@@ -58,6 +59,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench(order) => return bench::run(&order, json).await,
         Command::Demo(order) => return demo::run(&order).await,
         Command::Agent(command) => return agent::run(command, json).await,
+        Command::Drill(cli::DrillCommand::Claim(order)) => {
+            drill::run(&cli.dir, order, json).await?
+        }
         Command::Template(cli::Template::Check { file }) => commands::template::check(&file, json)?,
         command => {
             // On a stopped directory there is no server's log to say what went wrong aside.

@@ -27,16 +27,25 @@ pub(crate) struct Opened {
     pub(crate) settings: Settings,
     pub(crate) registrar: Arc<Road>,
     pub(crate) admin_token: [u8; 32],
-    _lock: Lock,
+    _lock: Option<Lock>,
 }
 
 /// Opens everything. The lock proves that nobody else has.
 pub(crate) fn open(directory: &Directory, lock: Lock) -> anyhow::Result<Opened> {
+    open_with(directory, &directory.ledger(), Some(lock))
+}
+
+/// Opens everything but the ledger, of which this is a copy that nobody else has.
+pub(crate) fn open_copy(directory: &Directory, ledger: &Path) -> anyhow::Result<Opened> {
+    open_with(directory, ledger, None)
+}
+
+fn open_with(directory: &Directory, ledger: &Path, lock: Option<Lock>) -> anyhow::Result<Opened> {
     let settings = Settings::read(&directory.settings())?;
     let seal = read_seal()?;
     let signer = KeySigner::open(&directory.keys(), &seal, settings.for_tests)?;
     let authorities = authorities(directory, &signer, settings.public_http())?;
-    let ledger = Sqlite::open(&directory.ledger())?;
+    let ledger = Sqlite::open(ledger)?;
     let road = Registrar::new(ledger, signer, authorities).at_pace(settings.limits.pace());
     let registrar = Arc::new(road);
     let admin_token = token_digest(&directory.read_admin_token()?);

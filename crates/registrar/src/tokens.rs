@@ -6,7 +6,9 @@ use zeroize::Zeroizing;
 
 use crate::devices::OperatorError;
 use crate::enroll::{Chance, Registrar};
-use crate::ledger::{Ledger, NewToken, TokenHash};
+use crate::ledger::{
+    FactsQuery, Generation, KeyFingerprint, Ledger, NewToken, TokenHash, TokenRecord,
+};
 use crate::signer::Signer;
 
 /// An order for tokens.
@@ -89,6 +91,25 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         }
         self.ledger().token_mint(kept, actor, now).await?;
         Ok(minted)
+    }
+
+    /// The token with this text; `None` for one that is not on record, and for a text that is none.
+    pub async fn token_by_text(&self, text: &str) -> Result<Option<TokenRecord>, OperatorError> {
+        let Ok(token) = Token::parse(text) else {
+            return Ok(None);
+        };
+        let hash = TokenHash(self.signer().token_mac(token.secret()).await?);
+        let query = FactsQuery {
+            product: None,
+            token: Some(hash),
+            asserted: None,
+            shown: None,
+            // Nobody asks for a certificate, so no key of anybody's.
+            key: KeyFingerprint([0; 32]),
+            generation: Generation::Token(hash),
+        };
+        let facts = self.ledger().enrollment_facts(&query, UnixTime(0)).await?;
+        Ok(facts.token)
     }
 }
 

@@ -15,6 +15,7 @@ mod acts;
 mod agent;
 mod api;
 mod catalogue;
+mod drill;
 mod events;
 mod expired;
 mod files;
