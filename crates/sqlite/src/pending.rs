@@ -151,7 +151,8 @@ pub(crate) fn intend(
     Ok(Claimed::Done(as_written(change, grant)))
 }
 
-fn is_heard(
+/// Whether a certificate of a claim is good now.
+pub(crate) fn is_heard(
     change: &Change<'_>,
     claim: &Claim,
     shown: CertificateFingerprint,

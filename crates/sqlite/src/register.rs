@@ -3,8 +3,9 @@
 use imprint_identity::Step;
 use imprint_registrar::Serial;
 use imprint_registrar::ledger::{
-    CertificateOrigin, CertificateState, ClaimState, Claimed, DeviceState, Generation,
-    KeyFingerprint, PendingState, Registered, RegistrationCertificate, RegistrationGrant,
+    CertificateFingerprint, CertificateOrigin, CertificateState, ClaimState, Claimed, DeviceState,
+    Generation, KeyFingerprint, PendingState, Registered, RegistrationCertificate,
+    RegistrationGrant,
 };
 use serde_json::json;
 
@@ -24,9 +25,10 @@ pub(crate) fn register(
     match &grant.certificate {
         RegistrationCertificate::Pending {
             claim,
+            shown,
             serial,
             answer,
-        } => of_claim(change, grant, claim, serial, answer),
+        } => of_claim(change, grant, claim, *shown, serial, answer),
         RegistrationCertificate::Foreign { serial, .. } => foreign(change, grant, serial),
     }
 }
@@ -35,6 +37,7 @@ fn of_claim(
     change: &Change<'_>,
     grant: &RegistrationGrant,
     claim: &str,
+    shown: CertificateFingerprint,
     serial: &Serial,
     answer: &[u8],
 ) -> Result<Claimed<Registered>, Fault> {
@@ -53,7 +56,9 @@ fn of_claim(
         && pending.record.certificate_state == CertificateState::Issued
         && change.now <= pending.record.not_after;
     let claim = claim::by_number(change.db, pending.claim)?;
-    if !is_good || claim.record.state != ClaimState::Active {
+    let is_heard =
+        claim.record.state == ClaimState::Active && pending::is_heard(change, &claim, shown)?;
+    if !is_good || !is_heard {
         return Ok(Claimed::Changed);
     }
     if let Some(no) = limited(change, grant, &claim)? {

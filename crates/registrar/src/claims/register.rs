@@ -128,6 +128,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 key: opening.key,
                 certificate: RegistrationCertificate::Pending {
                     claim: claim.claim.name.clone(),
+                    shown: opening.speaker.fingerprint(),
                     serial: opening.serial,
                     answer: registration.answer.clone(),
                 },

@@ -449,6 +449,8 @@ pub enum RegistrationCertificate {
     Pending {
         /// The claim.
         claim: String,
+        /// The certificate of the claim that was shown: it is good still when this is carried out.
+        shown: CertificateFingerprint,
         /// The certificate's serial number.
         serial: Serial,
         /// The answer, to be given again.

@@ -13,7 +13,7 @@ use crate::claims::thing::{PolicySpec, ThingValues};
 use crate::ledger::{
     Acted, ArrivalQuery, AuthorityRecord, ClaimAct, ClaimState, Claimed, Definitions, DeviceAct,
     DeviceState, PendingRecord, PendingState, Registered, RegistrationCertificate,
-    RegistrationGrant, RegistrationQuery, ThingChange, ThingFilter,
+    RegistrationGrant, RegistrationQuery, RevocationReason, ThingChange, ThingFilter,
 };
 
 const CLAIM: &str = "line-1";
@@ -23,6 +23,7 @@ impl<P: Place> Bench<P> {
     async fn registration(&mut self, n: u8, pending: &PendingRecord) -> RegistrationGrant {
         let certificate = RegistrationCertificate::Pending {
             claim: CLAIM.into(),
+            shown: fingerprint(1),
             serial: pending.serial,
             answer: vec![n, n],
         };
@@ -202,6 +203,7 @@ pub async fn the_same_registration_has_the_same_answer_and_no_other_has_one<P: P
     let again = RegistrationGrant {
         certificate: RegistrationCertificate::Pending {
             claim: claim.clone(),
+            shown: fingerprint(1),
             serial,
             answer: b"another answer".to_vec(),
         },
@@ -233,6 +235,7 @@ pub async fn the_same_registration_has_the_same_answer_and_no_other_has_one<P: P
         RegistrationGrant {
             certificate: RegistrationCertificate::Pending {
                 claim: "line-2".into(),
+                shown: fingerprint(1),
                 serial,
                 answer: vec![],
             },
@@ -272,12 +275,22 @@ pub async fn what_is_not_good_registers_nothing<P: Place>(bench: &mut Bench<P>) 
     let unknown = RegistrationGrant {
         certificate: RegistrationCertificate::Pending {
             claim: CLAIM.into(),
+            shown: fingerprint(1),
             serial: bench.serial(),
             answer: vec![],
         },
         ..grant
     };
     assert!(bench.is_not_as_decided(unknown).await, "of no certificate");
+    let another = bench.pending(7).await;
+    let grant = bench.registration(1, &another).await;
+    bench
+        .act(ClaimAct::RevokeCertificate {
+            fingerprint: fingerprint(1),
+            reason: RevocationReason::KeyCompromise,
+        })
+        .await;
+    assert!(bench.is_not_as_decided(grant).await, "what was shown ended");
     assert!(!bench.is_named(&name(1)).await, "and nothing was written");
     assert_eq!(bench.record().await.granted, 0);
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use imprint_registrar::claims::{ClaimSpeaker, Opening};
-use imprint_registrar::ledger::{ClaimAct, ClaimState, DeviceAct};
+use imprint_registrar::ledger::{
+    CertificateFingerprint, ClaimAct, ClaimState, DeviceAct, RevocationReason,
+};
 use imprint_registrar::{Code, Ledger as _, Registrar};
 use imprint_signer::KeySigner;
 
@@ -12,6 +14,8 @@ use crate::attacks::between::{Act, Between};
 use crate::support::*;
 
 type Road = Registrar<Between, KeySigner>;
+/// What an operator does to a claim, or to this certificate of it.
+type End = fn(CertificateFingerprint) -> ClaimAct;
 
 async fn between() -> (Road, tempfile::TempDir, ClaimSpeaker) {
     let fleet = Fleet::new().await;
@@ -79,21 +83,32 @@ async fn a_crash_at_any_step_of_register_leaves_one_device_and_one_answer() {
 
 #[tokio::test]
 async fn a_claim_that_ends_between_two_steps_is_not_overrun() {
-    let acts: [(fn() -> ClaimAct, Code); 2] = [
+    let acts: [(End, Code); 3] = [
         (
-            || ClaimAct::Revoke { reason: "a".into() },
+            |_| ClaimAct::Revoke { reason: "a".into() },
             Code::ClaimRevoked,
         ),
         (
-            || ClaimAct::Freeze { reason: "b".into() },
+            |_| ClaimAct::Freeze { reason: "b".into() },
             Code::ClaimFrozen,
+        ),
+        (
+            |fingerprint| ClaimAct::RevokeCertificate {
+                fingerprint,
+                reason: RevocationReason::KeyCompromise,
+            },
+            Code::ClaimRevoked,
         ),
     ];
     for (act, want) in acts {
         let (road, _directory, speaker) = between().await;
         let pending = certify(&road, &speaker, &Key::new(), START).await.unwrap();
         let opening = open(&road, &speaker, &pending.ownership).await;
-        let ends = |method| road.ledger().before(method, Act::Claim("line-1", act()));
+        let shown = speaker.fingerprint();
+        let ends = |method| {
+            let act = Act::Claim("line-1", act(shown));
+            road.ledger().before(method, act);
+        };
         ends("device_register");
         let registration = registration("sn-1");
         let registered = road.claim_register(&opening, &registration, mqtt(), &chance, START);
@@ -102,7 +117,11 @@ async fn a_claim_that_ends_between_two_steps_is_not_overrun() {
         assert!(found.is_none());
 
         let (road, _directory, speaker) = between().await;
-        let ends = |method| road.ledger().before(method, Act::Claim("line-1", act()));
+        let shown = speaker.fingerprint();
+        let ends = |method| {
+            let act = Act::Claim("line-1", act(shown));
+            road.ledger().before(method, act);
+        };
         ends("pending_intend");
         let asked = certify(&road, &speaker, &Key::new(), START).await;
         assert_eq!(code(asked), want);
