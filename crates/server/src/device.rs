@@ -34,13 +34,10 @@ impl<L: Ledger, S: Signer> Devices<L, S> {
     /// Answers one request below `/v1/`.
     pub(crate) async fn device(&self, asked: &Asked, peer: &Peer) -> HttpReply {
         let now = self.world.now();
-        let (allowed, path) = match asked.head.uri.path() {
-            path @ ("/v1/time" | "/v1/profile" | "/v1/verify") => ("GET", path),
-            path @ "/v1/report" => ("POST", path),
-            _ => {
-                self.seen(asked, peer, now).await;
-                return said(404, "not-found", "There is no such resource.", asked);
-            }
+        let path = asked.head.uri.path();
+        let Some((allowed, path)) = ROUTES.into_iter().find(|(_, known)| *known == path) else {
+            self.seen(asked, peer, now).await;
+            return said(404, "not-found", "There is no such resource.", asked);
         };
         if asked.head.method.as_str() != allowed {
             self.seen(asked, peer, now).await;
@@ -220,6 +217,14 @@ impl<L: Ledger, S: Signer> Devices<L, S> {
         }))
     }
 }
+
+/// Every route below `/v1/`, with the method that it takes.
+pub(crate) const ROUTES: [(&str, &str); 4] = [
+    ("GET", "/v1/time"),
+    ("GET", "/v1/profile"),
+    ("GET", "/v1/verify"),
+    ("POST", "/v1/report"),
+];
 
 /// Who asks.
 enum Caller {

@@ -85,6 +85,14 @@ impl Shelf {
         });
     }
 
+    /// The paths of all that lies here.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = String> {
+        let lists = self.lists.load();
+        let lists: Vec<String> = lists.keys().cloned().collect();
+        let fixed = self.certificates.keys().map(ToString::to_string);
+        fixed.chain(lists).collect::<Vec<_>>().into_iter()
+    }
+
     fn page(&self, path: &str) -> Option<Page> {
         let fixed = self.certificates.get(path).cloned();
         fixed.or_else(|| self.lists.load().get(path).cloned())

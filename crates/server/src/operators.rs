@@ -89,3 +89,6 @@ impl<L: Ledger, S: Signer> Door for Operators<L, S> {
         Ok(response)
     }
 }
+
+/// What anybody who reaches the `admin` listener may ask.
+pub(crate) const OPEN: [&str; 3] = ["/healthz", "/readyz", "/api/openapi.json"];

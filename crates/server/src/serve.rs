@@ -24,6 +24,7 @@ use crate::listener::{Http, Lifetime, Listener, Protocol, bind};
 use crate::mqtt::{self, Mqtt, Shared};
 use crate::operators::Operators;
 use crate::outbound::{Outbound, OutboundError};
+use crate::routes::{self, Route};
 use crate::tls::{Clients, Shown, Tls};
 use crate::webhooks::Courier;
 use crate::world::World;
@@ -35,6 +36,7 @@ pub struct Server;
 /// A server that runs until it is told to stop. Dropping it stops it without waiting.
 pub struct Running {
     addresses: Addresses,
+    routes: Vec<Route>,
     shown: Arc<Shown>,
     stop: watch::Sender<bool>,
     ended: mpsc::Receiver<()>,
@@ -80,6 +82,8 @@ impl Server {
         let shelf = Arc::new(Shelf::new(registrar.authorities()));
         let lists = Lists::new(&registrar, &world, &shelf);
         lists.renew().await?;
+
+        let routes = routes::all::<L, S>(&shelf);
 
         // 3. The tasks.
         let (stop, stopped) = watch::channel(false);
@@ -153,6 +157,7 @@ impl Server {
         };
         Ok(Running {
             addresses,
+            routes,
             shown,
             stop,
             ended,
@@ -177,6 +182,12 @@ impl Running {
     #[must_use]
     pub const fn addresses(&self) -> Addresses {
         self.addresses
+    }
+
+    /// Everything that can be asked here.
+    #[must_use]
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
     }
 
     /// Shows another server certificate from the next connection on. An unusable one is refused and

@@ -15,6 +15,7 @@ mod events;
 mod hostile;
 mod limits;
 mod log;
+mod matrix;
 mod mqtt;
 mod outage;
 mod outbound;

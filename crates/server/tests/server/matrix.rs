@@ -1,0 +1,317 @@
+//! Who may ask what: every route and topic of a running server, by every kind of credential. Only the
+//! cells that stand here succeed; what the server answers and this table does not name fails the test.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use imprint_pkix::certificate::Certificate;
+use imprint_registrar::Ledger as _;
+use imprint_registrar::ledger::DeviceAct;
+use imprint_registrar::product::Product;
+use imprint_server::Route;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::support::claim::certificate_in;
+use crate::support::mqtt::{connect, publish};
+use crate::support::{Client, Device, Fleet, Foreign, basic, request};
+
+use Credential as C;
+
+/// What somebody may show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Credential {
+    Nothing,
+    Token,
+    Claim,
+    /// A certificate that waits for its device's registration.
+    Pending,
+    Member,
+    Revoked,
+    Quarantined,
+    /// A certificate of a CA that nobody has registered.
+    Stranger,
+    /// The operator's token.
+    Admin,
+}
+
+const ALL: [C; 9] = [
+    C::Nothing,
+    C::Token,
+    C::Claim,
+    C::Pending,
+    C::Member,
+    C::Revoked,
+    C::Quarantined,
+    C::Stranger,
+    C::Admin,
+];
+
+/// The table. `None`: anybody.
+const TABLE: &[(&str, &str, &str, Option<&[C]>)] = &[
+    ("https", "GET", "/.well-known/est/cacerts", None),
+    ("https", "GET", "/.well-known/est/csrattrs", None),
+    // A certificate of ours is a credential here as well; what comes of it is a renewal.
+    (
+        "https",
+        "POST",
+        "/.well-known/est/simpleenroll",
+        Some(&[C::Token, C::Member]),
+    ),
+    (
+        "https",
+        "POST",
+        "/.well-known/est/simplereenroll",
+        Some(&[C::Member]),
+    ),
+    (
+        "https",
+        "POST",
+        "/.well-known/est/serverkeygen",
+        Some(&[C::Token, C::Member]),
+    ),
+    ("https", "POST", "/.well-known/est/fullcmc", Some(&[])),
+    ("https", "GET", "/v1/time", None),
+    ("https", "GET", "/v1/profile", Some(&[C::Token, C::Member])),
+    ("https", "GET", "/v1/verify", Some(&[C::Member])),
+    ("https", "POST", "/v1/report", Some(&[C::Token, C::Member])),
+    ("http", "GET", "/ca/{name}", None),
+    ("http", "GET", "/crl/{name}", None),
+    (
+        "mqtts",
+        "PUBLISH",
+        "$aws/certificates/create/{format}",
+        Some(&[C::Claim]),
+    ),
+    (
+        "mqtts",
+        "PUBLISH",
+        "$aws/certificates/create-from-csr/{format}",
+        Some(&[C::Claim]),
+    ),
+    (
+        "mqtts",
+        "PUBLISH",
+        "$aws/provisioning-templates/{template}/provision/{format}",
+        Some(&[C::Claim]),
+    ),
+    ("mqtts", "PUBLISH", "$aws/{topic}/accepted", Some(&[])),
+    ("mqtts", "PUBLISH", "$aws/{topic}/rejected", Some(&[])),
+    ("admin", "GET", "/healthz", None),
+    ("admin", "GET", "/readyz", None),
+    ("admin", "GET", "/api/openapi.json", None),
+    // Whatever else there is for operators is for them alone.
+    ("admin", "{any}", "/api/v1/{any}", Some(&[C::Admin])),
+];
+
+/// The row of a route: the words in braces stand for several.
+fn row(route: &Route) -> Option<&'static [C]> {
+    let family = match (route.listener, route.path.as_str()) {
+        ("http", path) if path.starts_with("/ca/") => "/ca/{name}".to_owned(),
+        ("http", path) if path.starts_with("/crl/") => "/crl/{name}".to_owned(),
+        ("mqtts", path) if path.ends_with("/accepted") => "$aws/{topic}/accepted".to_owned(),
+        ("mqtts", path) if path.ends_with("/rejected") => "$aws/{topic}/rejected".to_owned(),
+        ("mqtts", path) => path
+            .replace("/json", "/{format}")
+            .replace("/cbor", "/{format}"),
+        ("admin", path) if path.starts_with("/api/v1/") => "/api/v1/{any}".to_owned(),
+        (_, path) => path.to_owned(),
+    };
+    let found = TABLE.iter().find(|(listener, method, path, _)| {
+        *listener == route.listener
+            && (*method == route.method || *method == "{any}")
+            && *path == family
+    });
+    let (.., allowed) = found.unwrap_or_else(|| panic!("the table has no row for {route:?}"));
+    allowed.map_or(Some(&ALL[..]), Some)
+}
+
+/// Somebody with a credential of this kind.
+struct Somebody {
+    credential: C,
+    certificate: Option<(Device, Vec<u8>)>,
+    token: Option<String>,
+}
+
+async fn somebody(fleet: &Fleet, credential: C, number: usize) -> Somebody {
+    let hardware = format!("sn-{number}");
+    let (mut certificate, mut token) = (None, None);
+    let act = async |act: DeviceAct| {
+        let id = format!("thermo-{hardware}").parse().unwrap();
+        let ledger = fleet.registrar.ledger();
+        ledger
+            .device_act(&id, act, "test", fleet.now())
+            .await
+            .unwrap();
+    };
+    match credential {
+        C::Nothing => {}
+        C::Admin => token = Some("Bearer an admin token".to_owned()),
+        C::Token => {
+            let (text, _) = fleet.token("thermo", None).await;
+            token = Some(basic(&hardware, &text));
+        }
+        C::Claim | C::Pending => {
+            let name = format!("line-{number}");
+            let claim = fleet.claim_with(|claim| claim.name = name).await;
+            certificate = Some(if credential == C::Claim {
+                (claim.key, claim.certificate)
+            } else {
+                let key = Device::new();
+                let mut asker = fleet.by_claim(&claim, 4).await;
+                let created = asker.certify(&key, imprint_claim::Format::Json).await;
+                (key, certificate_in(&created))
+            });
+        }
+        C::Member | C::Revoked | C::Quarantined => {
+            certificate = Some(fleet.enrolled(&hardware).await);
+            match credential {
+                C::Revoked => {
+                    let reason = imprint_registrar::ledger::RevocationReason::KeyCompromise;
+                    act(DeviceAct::Revoke {
+                        reason,
+                        note: String::new(),
+                    })
+                    .await;
+                }
+                C::Quarantined => {
+                    let reason = "drill".to_owned();
+                    act(DeviceAct::Quarantine { reason }).await;
+                }
+                _ => {}
+            }
+        }
+        C::Stranger => {
+            let device = Device::new();
+            let shown = Foreign::new("Nobody's CA").issue(&device, &hardware);
+            certificate = Some((device, shown));
+        }
+    }
+    Somebody {
+        credential,
+        certificate,
+        token,
+    }
+}
+
+impl Somebody {
+    fn client(&self, fleet: &Fleet) -> Client {
+        match &self.certificate {
+            Some((device, shown)) => fleet.client_as(device, shown),
+            None => fleet.client(),
+        }
+    }
+
+    /// Whether this succeeds.
+    async fn asks(&self, fleet: &Fleet, route: &Route) -> bool {
+        match route.listener {
+            "https" => self.over_https(fleet, route).await,
+            "mqtts" => self.publishes(fleet, route).await,
+            "http" => self.in_the_clear(fleet, route).await,
+            _ => self.as_an_operator(fleet, route).await,
+        }
+    }
+
+    async fn over_https(&self, fleet: &Fleet, route: &Route) -> bool {
+        let mut headers = Vec::new();
+        if let Some(token) = &self.token {
+            headers.push(("Authorization", token.as_str()));
+        }
+        let fresh = Device::new();
+        let body = match route.path.rsplit('/').next() {
+            _ if route.method == "GET" => Vec::new(),
+            Some("report") => br#"{"step":"ENROLL","code":"x","attempts":1}"#.to_vec(),
+            _ => {
+                headers.push(("Content-Type", "application/pkcs10"));
+                let csr = fresh.csr("any", None);
+                STANDARD.encode(csr).into_bytes()
+            }
+        };
+        // A renewal repeats the subject of the certificate.
+        let body = match (&self.certificate, route.path.ends_with("/simplereenroll")) {
+            (Some((_, shown)), true) => {
+                let name = Certificate::parse(shown).unwrap().common_name().unwrap();
+                let csr = fresh.csr(&name, None);
+                STANDARD.encode(csr).into_bytes()
+            }
+            _ => body,
+        };
+        let bytes = request(&route.method, &route.path, &headers, &body);
+        self.client(fleet).once(&bytes).await.status < 400
+    }
+
+    async fn publishes(&self, fleet: &Fleet, route: &Route) -> bool {
+        let mut client = self.client(fleet);
+        client.address = fleet.mqtts();
+        let mut connection = client.connect().await.unwrap();
+        let (first, body) = connection.says(&connect(5, "x")).await.unwrap();
+        assert_eq!(first, 0x20);
+        if body[1] != 0 {
+            return false;
+        }
+        let topic = route.path.replace("{template}", "thermo");
+        let (first, body) = connection.says(&publish(5, 7, &topic, b"")).await.unwrap();
+        assert_eq!(first, 0x40);
+        // Heard, though nobody listens for the answer.
+        matches!(body.get(2), None | Some(0x00 | 0x10))
+    }
+
+    async fn in_the_clear(&self, fleet: &Fleet, route: &Route) -> bool {
+        let address = fleet.running.addresses().http.unwrap();
+        let mut tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+        let headers = [("Connection", "close")];
+        tcp.write_all(&request("GET", &route.path, &headers, b""))
+            .await
+            .unwrap();
+        let mut answer = Vec::new();
+        tcp.read_to_end(&mut answer).await.unwrap();
+        answer.starts_with(b"HTTP/1.1 200")
+    }
+
+    /// What an operator may do depends on what is asked; here counts whether he is heard at all.
+    async fn as_an_operator(&self, fleet: &Fleet, route: &Route) -> bool {
+        let mut headers = vec![("Content-Type", "application/json")];
+        if let Some(token) = &self.token {
+            headers.push(("Authorization", token.as_str()));
+        }
+        let mut client = self.client(fleet);
+        client.address = fleet.running.addresses().admin.unwrap();
+        // Nothing is in it that could be done: the road to the answer is what counts.
+        let path = route.path.replace(['{', '}'], "");
+        let bytes = request(&route.method, &path, &headers, b"");
+        let mut connection = client.connect().await.unwrap();
+        connection.send(&bytes).await;
+        let mut head = [0; 12];
+        connection.tls.read_exact(&mut head).await.unwrap();
+        // Whoever has shown nothing good too often is not even looked at.
+        !matches!(&head[9..], b"401" | b"403" | b"429" | b"503")
+    }
+}
+
+#[tokio::test]
+async fn only_the_cells_of_the_table_succeed() {
+    let mut wrong = Vec::new();
+    let (mut cells, mut open) = (0, 0);
+    for credential in ALL {
+        let fleet = Fleet::start().await;
+        let keygen = Product {
+            server_keygen: true,
+            ..Product::named("thermo")
+        };
+        fleet.apply(keygen).await;
+        for (number, route) in fleet.running.routes().iter().enumerate() {
+            let allowed = row(route).is_some_and(|allowed| allowed.contains(&credential));
+            // A new one for each cell: what one cell spends, the next one must not miss.
+            let somebody = somebody(&fleet, credential, number).await;
+            let succeeded = somebody.asks(&fleet, route).await;
+            cells += 1;
+            open += usize::from(succeeded);
+            if succeeded != allowed {
+                wrong.push(format!("{:?} {route:?}: {succeeded}", somebody.credential));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "of {cells} cells, {open} open: {wrong:#?}"
+    );
+    assert!(cells > 300, "{cells}");
+}
