@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use imprint_agent::device::{self, Event};
 use imprint_agent::{
-    Agent, AgentError, End, KeyAlgorithm, Observer, Roots, Settings, Suites, Surroundings, Timeouts,
+    Agent, AgentError, Door, End, KeyAlgorithm, Observer, Roots, Settings, Suites, Surroundings,
+    Timeouts,
 };
 use imprint_est::Secret;
 use imprint_identity::{HardwareId, UnixTime};
@@ -22,10 +23,15 @@ pub struct Setup {
     pub roots: Arc<Roots>,
     /// Where the server is.
     pub server: SocketAddr,
+    /// Whether it calls the server `localhost`, and so names it in TLS, which nobody does with an
+    /// address.
+    pub by_name: bool,
     /// The hardware id.
     pub hardware: String,
-    /// The token.
+    /// The token; empty for none.
     pub token: String,
+    /// By which door it comes in.
+    pub door: Door,
     /// What its clock says.
     pub clock: Clock,
     /// Its waits are divided by this. 400 makes two seconds five milliseconds.
@@ -54,8 +60,10 @@ impl Setup {
         Self {
             roots,
             server,
+            by_name: false,
             hardware,
             token,
+            door: Door::Token,
             clock: Clock::Right,
             hurry: 400,
             patience: Duration::from_secs(10),
@@ -64,19 +72,33 @@ impl Setup {
 
     /// Wakes it on `state`, and lets it go on from wherever it stands.
     pub async fn join(&self, state: &Path, observer: Box<dyn Observer>) -> Result<End, AgentError> {
+        self.join_by(state, observer, Event::PowerOn).await
+    }
+
+    /// The same, beginning with what a person wants.
+    pub async fn join_by(
+        &self,
+        state: &Path,
+        observer: Box<dyn Observer>,
+        first: Event,
+    ) -> Result<End, AgentError> {
+        let server = if self.by_name {
+            format!("https://localhost:{}", self.server.port())
+        } else {
+            format!("https://{}", self.server)
+        };
         let settings = Settings {
             state: state.to_owned(),
-            server: format!("https://{}", self.server)
-                .parse()
-                .expect("an endpoint"),
+            server: server.parse().expect("an endpoint"),
             roots: Arc::clone(&self.roots),
             product: Some(PRODUCT.to_owned()),
             hardware: HardwareId::parse(&self.hardware).expect("a hardware id"),
-            token: Some(Secret::new(self.token.clone().into_bytes())),
+            token: Some(Secret::new(self.token.clone().into_bytes()))
+                .filter(|t| !t.expose().is_empty()),
             key: KeyAlgorithm::P256,
             rekey: true,
             patience: device::Settings::new(BUILT),
-            door: imprint_agent::Door::Token,
+            door: self.door.clone(),
             wait_divisor: self.hurry,
             timeouts: Timeouts {
                 connect: Duration::from_secs(5),
@@ -96,7 +118,7 @@ impl Setup {
             chance: Box::new(move || dice.lock().unwrap().next() as u32),
         };
         Agent::open(settings, surroundings, observer)?
-            .join(Event::PowerOn)
+            .join(first)
             .await
     }
 }

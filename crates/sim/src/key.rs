@@ -3,7 +3,7 @@
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use imprint_pkix::key::{KeyAlgorithm, spki_der};
-use imprint_pkix::{SignatureAlgorithm, csr, pem};
+use imprint_pkix::{SignatureAlgorithm, certificate, csr, pem};
 
 /// A P-256 key pair.
 pub struct DeviceKey {
@@ -60,6 +60,18 @@ impl DeviceKey {
     #[must_use]
     pub fn csr_pem(&self, common_name: &str) -> String {
         pem::encode("CERTIFICATE REQUEST", &self.csr(common_name))
+    }
+
+    /// A certificate that this key signs.
+    #[must_use]
+    pub fn certify(&self, to_be_signed: &[u8]) -> Vec<u8> {
+        let signed = self.pair.sign(&SystemRandom::new(), to_be_signed);
+        let signature = signed.expect("a signature");
+        certificate::assemble(
+            to_be_signed,
+            SignatureAlgorithm::EcdsaSha256,
+            signature.as_ref(),
+        )
     }
 
     /// The private key as PEM, for tools.

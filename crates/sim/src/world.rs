@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use imprint_identity::{HardwareId, UnixTime};
+use imprint_pkix::pem;
+use imprint_registrar::claims::definition::Claim;
+use imprint_registrar::ledger::Definitions;
 use imprint_registrar::tokens::TokenOrder;
 use imprint_registrar::{Ledger, Product, Registrar};
 use imprint_server::{Chance, Clock, Config, Limits, Running, Server};
@@ -14,6 +17,7 @@ use imprint_signer::KeySigner;
 use imprint_sqlite::Sqlite;
 
 use crate::chance;
+use crate::key::DeviceKey;
 use crate::place::Place;
 use crate::tap::{Quiet, Tap, Tapped};
 
@@ -106,6 +110,11 @@ impl<T: Tap + Clone> World<T> {
         self.running().addresses().https.expect("https is on")
     }
 
+    /// Where devices connect that speak MQTT.
+    pub fn mqtts(&self) -> SocketAddr {
+        self.running().addresses().mqtts.expect("mqtts is on")
+    }
+
     /// Where revocation lists are.
     pub fn http(&self) -> SocketAddr {
         self.running().addresses().http.expect("http is on")
@@ -169,6 +178,32 @@ impl<T: Tap + Clone> World<T> {
         })
         .await
         .remove(0)
+    }
+
+    /// A claim of [`PRODUCT`] of this name, with a certificate: that, and its key, both PEM.
+    pub async fn claim(&self, name: &str) -> (String, String) {
+        let claims = vec![Claim::named(name, PRODUCT)];
+        self.define(Definitions {
+            claims,
+            ..Definitions::default()
+        })
+        .await;
+        let key = DeviceKey::new();
+        let csr = key.csr("claim");
+        let chance = chance::real();
+        let issued = self
+            .road()
+            .claim_issue(name, &csr, 86_400, "sim", &*chance, self.now())
+            .await
+            .expect("a claim's certificate");
+        (pem::encode(pem::CERTIFICATE, &issued.der), key.pem())
+    }
+
+    /// What an operator writes down.
+    pub async fn define(&self, definitions: Definitions) {
+        let ledger = self.road().ledger();
+        let applied = ledger.fleet_apply(definitions, "sim", self.now()).await;
+        applied.expect("definitions");
     }
 
     async fn mint(&self, order: TokenOrder) -> Vec<String> {

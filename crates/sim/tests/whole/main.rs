@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod claims;
 mod clocks;
 mod hostile;
 mod kills;
