@@ -250,7 +250,7 @@ fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, CallError> {
 fn is_about_pending(rejected: &Rejected) -> bool {
     matches!(
         rejected.code(),
-        Some("ownership-expired" | "ownership-invalid" | "certificate-revoked")
+        Some("ownership-invalid" | "certificate-revoked")
     )
 }
 
