@@ -65,7 +65,7 @@ for row in '311 5' '5 135'; do
         says "$code" 'not authori' client mosquitto_pub "$version" none -t a -m 1
 done
 sleep 1
-check "the journal has it" grep -q certificate-issuer-unknown <(imprint journal list --json)
+check "the journal has it" grep -q CA_NOT_REGISTERED <(imprint journal list --json)
 check "a device can be revoked" imprint device revoke thermo-m-5 --reason key-compromise
 check "and is refused from then on" says 5 'not authori' client mosquitto_pub 311 m5 -t a -m 1
 
