@@ -20,6 +20,7 @@ use imprint_identity::HardwareId;
 use imprint_registrar::Product;
 use imprint_registrar::product::ProductLimits;
 use serde::Serialize;
+use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -108,6 +109,12 @@ async fn storm(
     let (tell, mut told) = mpsc::unbounded_channel();
     let began = Instant::now();
     let step = Duration::from_millis(order.within.into()) / order.devices;
+    // Devices wait for their disks, and each has a processor of its own: here they share many threads,
+    // and leave those of the members alone.
+    let threads = Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build()?;
     let mut running = JoinSet::new();
     for (at, token) in (0_u32..).zip(tokens) {
         let settings = Settings {
@@ -131,7 +138,7 @@ async fn storm(
             certified: false,
         };
         let on = began + step * at;
-        running.spawn(async move {
+        let device = async move {
             tokio::time::sleep_until(on).await;
             let surroundings = Surroundings {
                 clock: Box::new(|| Some(world::now())),
@@ -140,7 +147,8 @@ async fn storm(
             let agent = Agent::open(settings, surroundings, Box::new(watch))?;
             let end = agent.join(Event::PowerOn).await?;
             anyhow::Ok(matches!(end, End::Member(_)))
-        });
+        };
+        running.spawn_on(device, threads.handle());
     }
     drop(tell);
     let (mut provisioned, mut quarantined) = (0, 0);
@@ -152,6 +160,7 @@ async fn storm(
         }
     }
     let last = began.elapsed();
+    threads.shutdown_background();
     let mut certified = Vec::new();
     while let Some(at) = told.recv().await {
         certified.push(at);
@@ -335,6 +344,7 @@ impl fmt::Display for Report {
 }
 
 const CROWD: &str = "crowd";
+const THREADS: usize = 64;
 /// A device may renew 24 times an hour: enough of them for some minutes.
 const MEMBERS: u32 = 200;
 
