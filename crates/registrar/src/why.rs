@@ -5,8 +5,8 @@ use imprint_identity::{Step, UnixTime};
 
 use crate::enroll::Registrar;
 use crate::ledger::{
-    CertificateRecord, CertificateState, DeviceFile, DeviceState, Ledger, LedgerError,
-    RefusalSample,
+    CertificateRecord, CertificateState, ClaimCertificateState, ClaimRecord, ClaimState,
+    DeviceFile, DeviceState, Ledger, LedgerError, RefusalSample,
 };
 use crate::refusal::Code;
 use crate::signer::Signer;
@@ -31,12 +31,16 @@ pub struct Why {
 }
 
 impl<L: Ledger, S: Signer> Registrar<L, S> {
-    /// Explains where a device stands. `None` when nothing at all is known of it.
+    /// Explains where a device or a claim stands. `None` when nothing at all is known of it.
     pub async fn why(&self, subject: &str, now: UnixTime) -> Result<Option<Why>, LedgerError> {
         // What was refused a moment ago belongs to the answer.
         self.housekeep(now).await?;
         if let Some(file) = self.ledger().device_get(subject).await? {
             return Ok(Some(explain(&file, now)));
+        }
+        if let Some(claim) = self.ledger().claim_get(subject).await? {
+            let refusals = self.ledger().refusal_list(subject).await?;
+            return Ok(Some(explain_claim(&claim, &refusals, now)));
         }
         let hardware = imprint_identity::HardwareId::parse(subject).ok();
         let canonical = hardware.map(|hardware| hardware.text().as_str().to_owned());
@@ -45,6 +49,56 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         Ok(refusals
             .first()
             .map(|last| stranger(subject, last, &refusals)))
+    }
+}
+
+/// A claim: whether it provisions devices, and what its brake has counted.
+fn explain_claim(claim: &ClaimRecord, refusals: &[RefusalSample], now: UnixTime) -> Why {
+    let reason = || claim.reason.clone().unwrap_or_default();
+    let heard = claim.certificates.iter().any(|one| {
+        let grace = i64::from(claim.claim.bootstrap_grace_days) * 86_400;
+        one.state == ClaimCertificateState::Active && now <= one.not_after.plus(grace)
+    });
+    let said = |code: Code, cause: String| {
+        let advice = vec![code.hint().to_owned()];
+        (code.as_str().to_owned(), cause, advice)
+    };
+    let (code, cause, advice) = match claim.state {
+        ClaimState::Frozen => said(Code::ClaimFrozen, reason()),
+        ClaimState::Revoked => said(Code::ClaimRevoked, reason()),
+        ClaimState::Active if !heard => {
+            let cause = "It has no certificate that is heard now.".to_owned();
+            said(Code::ClaimExpired, cause)
+        }
+        ClaimState::Active => {
+            let cause = "It provisions devices.".to_owned();
+            ("active".to_owned(), cause, vec!["Nothing.".to_owned()])
+        }
+    };
+    let mut evidence = vec![format!(
+        "{}: {} devices registered, {} certificates wait for theirs; unlisted hardware asked for {} \
+         devices, a second key for {}",
+        claim.updated_at, claim.granted, claim.pending, claim.unknown_hardware, claim.two_keys
+    )];
+    evidence.extend(claim.certificates.iter().take(4).map(|one| {
+        let name = one.fingerprint.map(|print| print.to_string());
+        format!(
+            "{}: certificate {} {}, until {}",
+            one.at,
+            name.unwrap_or_else(|| "(unsigned)".to_owned()),
+            one.state,
+            one.not_after
+        )
+    }));
+    evidence.extend(refusals.iter().take(6).map(evidence_of));
+    Why {
+        subject: claim.claim.name.clone(),
+        state: None,
+        step: Step::Bootstrap,
+        code,
+        cause,
+        evidence,
+        advice,
     }
 }
 
@@ -89,6 +143,16 @@ pub(crate) fn explain(file: &DeviceFile, now: UnixTime) -> Why {
         evidence.push(format!(
             "token {} is {}{since}{alarms}",
             token.id, token.state
+        ));
+    }
+    if let Some(thing) = &file.thing {
+        let groups = match thing.values.groups.as_slice() {
+            [] => String::new(),
+            groups => format!(", in {}", groups.join(", ")),
+        };
+        evidence.push(format!(
+            "{}: thing {}{groups}",
+            thing.updated_at, thing.name
         ));
     }
     evidence.push(format!(

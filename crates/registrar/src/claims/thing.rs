@@ -251,3 +251,59 @@ fn is_name(name: &str) -> bool {
 const MOST_ATTRIBUTES: usize = 50;
 const MOST_GROUPS: usize = 10;
 const POLICY_MAX: usize = 2_048;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_registry_can_not_hold_is_refused() {
+        type Change = fn(&mut ThingSpec);
+        let rows: [(&str, Change); 16] = [
+            ("", |_| ()),
+            ("", |t| t.name = "a:b_c-D.9".into()),
+            ("name", |t| t.name = String::new()),
+            ("name", |t| t.name = "a b".into()),
+            ("name", |t| t.name = "a/b".into()),
+            ("name", |t| t.name = "a\u{430}".into()),
+            ("name", |t| t.name = "n".repeat(129)),
+            ("type or group", |t| t.thing_type = Some("#".into())),
+            ("type or group", |t| t.billing_group = Some("+".into())),
+            ("type or group", |t| {
+                t.groups = vec!["a".into(), "\0".into()];
+            }),
+            ("groups", |t| t.groups = vec!["a".into(); 11]),
+            ("attribute", |t| {
+                t.attributes.insert("a b".into(), "c".into());
+            }),
+            ("attribute", |t| {
+                t.attributes.insert("a".into(), "\"".into());
+            }),
+            ("attribute", |t| {
+                t.attributes.insert("a".into(), "v".repeat(801));
+            }),
+            ("attributes", |t| {
+                let each = (0..51).map(|n| (format!("a{n}"), String::new()));
+                t.attributes = each.collect();
+            }),
+            ("policy", |t| {
+                t.policies = vec![PolicySpec {
+                    name: "a b".into(),
+                    document: None,
+                }];
+            }),
+        ];
+        for (what, change) in rows {
+            let mut thing = ThingSpec::named("thermo-1");
+            change(&mut thing);
+            match thing.check() {
+                Ok(()) => assert_eq!(what, ""),
+                Err(refusal) => {
+                    assert_eq!(refusal.code, Code::ThingInvalid);
+                    let told = refusal.detail.unwrap();
+                    assert!(!what.is_empty() && told.contains(what), "{what}: {told}");
+                }
+            }
+        }
+    }
+}

@@ -41,6 +41,14 @@ async fn a_leaked_claim_makes_no_device_of_unlisted_hardware_and_is_frozen() {
         .collect();
     assert_eq!(frozen.len(), 1);
     assert!(frozen[0].detail.contains("20 hardware ids"), "{frozen:?}");
+    let (road, now) = (&fleet.world.road, fleet.world.now());
+    let why = road.why("line-1", now).await.unwrap().unwrap();
+    assert_eq!((why.code.as_str(), why.cause), ("claim-frozen", reason));
+    assert!(
+        why.evidence[0].contains("40 devices"),
+        "{why:?}",
+        why = why.evidence
+    );
     // What was in stays in, and after a look at it the rest comes in.
     fleet.act(ClaimAct::Thaw).await;
     for id in &names[40..] {
@@ -186,4 +194,37 @@ async fn a_claim_that_is_used_up_or_too_fast_says_so_and_burns_nothing() {
     // The same answer again is no use of it.
     assert!(fleet.register(&waiting[0], "sn-0").await.unwrap().again);
     assert_eq!(fleet.claim().await.granted, 3);
+}
+
+#[tokio::test]
+async fn claims_go_at_the_fleets_pace_and_who_has_to_wait_loses_nothing() {
+    let world = World::with(|product| {
+        product.limits.enrollments_per_second = 1;
+        product.limits.burst = 1;
+    })
+    .await;
+    let fleet = Fleet::on(world, |_| {}).await;
+    let (first, second) = (Key::new(), Key::new());
+    let first = fleet.certify(&first).await.unwrap();
+    let second = fleet.certify(&second).await.unwrap();
+    fleet.register(&first, "sn-1").await.unwrap();
+    let refused = fleet
+        .register(&second, "sn-2")
+        .await
+        .map(|_| ())
+        .unwrap_err();
+    assert_eq!(refused.code, Code::RateLimited);
+    // What has been answered is answered again at any pace.
+    assert!(fleet.register(&first, "sn-1").await.unwrap().again);
+    let opening = fleet.open(&second.ownership).await.unwrap();
+    let later = imprint_registrar::Origin {
+        at: imprint_registrar::Ticks(5_000),
+        ..mqtt().clone()
+    };
+    let (road, now) = (&fleet.world.road, fleet.world.now());
+    let registration = registration("sn-2");
+    road.claim_register(&opening, &registration, &later, &chance, now)
+        .await
+        .unwrap();
+    assert_eq!(fleet.claim().await.granted, 2);
 }
