@@ -5,8 +5,8 @@ use imprint_identity::{HardwareId, UnixTime};
 
 use crate::enroll::{Claim, Origin, Registrar, Shown, known, token_serves, usable};
 use crate::ledger::{
-    CertificateRecord, CertificateState, Credential, DeviceRecord, Facts, FactsQuery, Generation,
-    Ledger, LedgerError, RefusalSample, Report,
+    CertificateRecord, CertificateState, Credential, DeviceRecord, DeviceState, Facts, FactsQuery,
+    Generation, Ledger, LedgerError, RefusalSample, Report,
 };
 use crate::limits::Guess;
 use crate::permit::{certificate_is_good, device_is_good};
@@ -85,6 +85,13 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 .about(subject.as_str())
                 .showing(Some(shown_serial.clone()))
         };
+        if shown.device.state == DeviceState::Held {
+            // It came with its certificate, and may have been approved since it was last here.
+            self.held(&shown, origin, now).await?;
+            let serial = shown.certificate.serial;
+            let again = self.ledger().credential_facts(serial).await?;
+            shown = again.ok_or(Code::CertNotInRegistry)?;
+        }
         may_speak(&shown).map_err(about)?;
         let first_use = shown.certificate.state == CertificateState::Issued;
         if first_use {

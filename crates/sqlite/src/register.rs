@@ -297,7 +297,11 @@ fn name_or_touch(
         }
     };
     if grant.held {
-        approval::ask(change, number, grant.key, None)?;
+        // Whoever has approved this key already is not asked twice.
+        let place = approval::place(change.db, number, grant.key)?;
+        if !matches!(place, Some(Place::Approved { until }) if until > change.now) {
+            approval::ask(change, number, grant.key, None)?;
+        }
     } else {
         approval::settled(change, number, grant.key)?;
     }

@@ -11,8 +11,8 @@ use super::definition::{CaMode, Template};
 use super::{fingerprint_of, permit::claim_is_good};
 use crate::enroll::{Origin, Registrar};
 use crate::ledger::{
-    ArrivalFacts, ArrivalQuery, AuthorityRecord, CertificateFingerprint, ClaimRecord, DeviceState,
-    Ledger, PendingState, RegistrationFacts,
+    ArrivalFacts, ArrivalQuery, AuthorityRecord, CertificateFingerprint, ClaimRecord, Ledger,
+    PendingState, RegistrationFacts,
 };
 use crate::product::Product;
 use crate::refusal::{Code, Refusal};
@@ -165,11 +165,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         if let Some(speaker) = claim_speaker(peer, &facts, &query, now)? {
             return Ok(Arrival::Claim(Box::new(speaker)));
         }
-        if let Some(shown) = &facts.credential {
-            if shown.device.state == DeviceState::Held {
-                let (device, key) = (&shown.device.id, shown.certificate.subject_key);
-                self.held(device, key, shown, peer, origin, now).await?;
-            }
+        if facts.credential.is_some() {
             let member = self.judge(peer, origin, now).await?;
             return Ok(Arrival::Member(Box::new(member)));
         }

@@ -8,8 +8,8 @@ use super::permit::{Join, Joining, may_join, newcomers_key_is_welcome, thing_cha
 use super::register::{Registration, waiting};
 use crate::enroll::{ATTEMPTS, Chance, Origin, Registrar, random};
 use crate::ledger::{
-    Claimed, Credential, KeyFingerprint, Ledger, RegistrationCertificate, RegistrationFacts,
-    RegistrationGrant, RegistrationQuery,
+    Claimed, Credential, Ledger, RegistrationCertificate, RegistrationFacts, RegistrationGrant,
+    RegistrationQuery,
 };
 use crate::refusal::{Code, Refusal};
 use crate::serial::{EnrollmentId, Serial};
@@ -72,7 +72,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             let facts = self.ledger().registration_facts(&query, now).await?;
             // Somebody was faster with this very certificate: then it is a member.
             if facts.certificate.is_some() {
-                return self.admitted(&peer, origin, now).await;
+                return self.judge(&peer, origin, now).await;
             }
 
             // 2. Permit.
@@ -108,7 +108,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             )?;
             let name = grant.device.clone();
             match self.ledger().device_register(grant, now).await? {
-                Claimed::Done(_) => return self.admitted(&peer, origin, now).await,
+                Claimed::Done(_) => return self.judge(&peer, origin, now).await,
                 _ if facts.device.is_none() => {
                     self.name_is_free(&name, &registration.hardware).await?;
                 }
@@ -118,47 +118,18 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         Err(Code::Busy.into())
     }
 
-    /// A certificate that is on record by now; a device that is held may go on if it was approved.
-    async fn admitted(
-        &self,
-        peer: &PeerCertificate,
-        origin: &Origin,
-        now: UnixTime,
-    ) -> Result<Member, Refusal> {
-        let shown = self
-            .ledger()
-            .credential_facts(self.serial_of(peer))
-            .await?
-            .filter(|shown| shown.certificate.der.as_ref() == Some(&peer.der));
-        if let Some(shown) =
-            shown.filter(|one| one.device.state == crate::ledger::DeviceState::Held)
-        {
-            let (device, key) = (&shown.device.id, shown.certificate.subject_key);
-            self.held(device, key, &shown, peer, origin, now).await?;
-        }
-        self.judge(peer, origin, now).await
-    }
-
     /// A device that is held with its certificate: if its key has been approved it is active from now
-    /// on, else it is told to wait and an operator is told of it, once a minute.
-    pub(super) async fn held(
+    /// on, else it is told to wait, and an operator is told of it, once a minute.
+    pub(crate) async fn held(
         &self,
-        device: &DeviceId,
-        key: KeyFingerprint,
         shown: &Credential,
-        peer: &PeerCertificate,
         origin: &Origin,
         now: UnixTime,
     ) -> Result<(), Refusal> {
-        if shown.certificate.der.as_ref() != Some(&peer.der) {
-            return Ok(());
-        }
+        let (device, key) = (&shown.device.id, shown.certificate.subject_key);
         let knock = self.knocks(device, now).then(|| origin.address.clone());
-        if self
-            .ledger()
-            .device_activate(device, key, knock, now)
-            .await?
-        {
+        let activated = self.ledger().device_activate(device, key, knock, now);
+        if activated.await? {
             return Ok(());
         }
         Err(Refusal::new(Code::ApprovalPending)

@@ -58,10 +58,13 @@ pub(super) fn may_ask(
     now: UnixTime,
 ) -> Result<Asking, Refusal> {
     let product = facts.product.as_ref().ok_or(Code::ProductUnknown)?;
-    if let Some(pending) = &facts.pending
-        && let Some(answered) = answered(pending, facts, now)?
-    {
-        return Ok(answered);
+    if let Some(pending) = &facts.pending {
+        if pending.state == PendingState::Registered {
+            device_is_good(facts.key_owner.as_ref())?;
+        }
+        if let Some(answered) = answered(pending, facts, now)? {
+            return Ok(answered);
+        }
     }
     key_is_welcome(key, public_key, product, authorities)?;
     if key == claims_own_key {

@@ -725,7 +725,7 @@ async fn a_device_that_keeps_its_key_comes_back_after_a_release() {
         note: "by mistake".into(),
     };
     act(&fleet.world, "thermo-sn-1", revoke).await;
-    assert_eq!(code(fleet.certify(&key).await), Code::CertificateRevoked);
+    assert_eq!(code(fleet.certify(&key).await), Code::DeviceRevoked);
     let release = DeviceAct::Release { new_key: true };
     act(&fleet.world, "thermo-sn-1", release).await;
     let pending = fleet.certify(&key).await.unwrap();
@@ -746,7 +746,7 @@ async fn a_device_that_keeps_its_key_comes_back_after_a_release() {
 #[tokio::test]
 async fn a_device_that_was_put_aside_is_not_let_in_by_a_claim() {
     let fleet = Fleet::new().await;
-    fleet.provisioned("sn-1").await;
+    let (key, _) = fleet.provisioned("sn-1").await;
     let rows = [
         (
             DeviceAct::Quarantine { reason: "a".into() },
@@ -761,6 +761,7 @@ async fn a_device_that_was_put_aside_is_not_let_in_by_a_claim() {
         act(&fleet.world, "thermo-sn-1", aside).await;
         let pending = fleet.certify(&Key::new()).await.unwrap();
         assert_eq!(code(fleet.register(&pending, "sn-1").await), want);
+        assert_eq!(code(fleet.certify(&key).await), want, "by its own key");
     }
 }
 

@@ -447,7 +447,8 @@ async fn a_device_that_is_only_written_down_waits_for_its_activation() {
     let maker = Maker::new("Acme", None, false);
     let jitr = |ca: &mut RegisteredCa| ca.auto = AutoRegistration::Jitr;
     let fleet = Fleet::with(World::new().await, maker, jitr).await;
-    let der = fleet.maker.device("sn-1", &Key::new());
+    let key = Key::new();
+    let der = fleet.maker.device("sn-1", &key);
     for _ in 0..3 {
         assert_eq!(code(fleet.connect(&der).await), Code::ApprovalPending);
     }
@@ -463,13 +464,36 @@ async fn a_device_that_is_only_written_down_waits_for_its_activation() {
     fleet.world.pass(61);
     assert_eq!(code(fleet.connect(&der).await), Code::ApprovalPending);
     assert_eq!(told(&fleet.world, "certificate-waiting").await, 2);
-    assert!(fleet.world.verify(&der).await.is_err(), "at no door");
+    // At no door, and by no other way.
+    let elsewhere = fleet.world.verify(&der).await;
+    assert_eq!(code(elsewhere), Code::ApprovalPending);
+    let renewed = fleet.world.renew(&key, &der).await;
+    assert_eq!(code(renewed), Code::ApprovalPending);
+    assert_eq!(fleet.world.device("sn-1").await.certificates.len(), 1);
     let until = fleet.world.now().plus(86_400);
     let approve = DeviceAct::Approve { key: None, until };
     act(&fleet.world, "thermo-sn-1", approve).await;
-    let member = fleet.connect(&der).await.unwrap();
-    assert!(member.first_use);
+    let member = fleet.world.verify(&der).await.unwrap();
+    assert!(member.first_use, "whichever door it comes to first");
     assert_eq!(member.device.step, Step::Provisioned);
+    fleet.connect(&der).await.unwrap();
+    fleet.world.renew(&key, &der).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_approval_is_enough_where_product_and_ca_both_want_one() {
+    let world = World::with(|product| product.approval = true).await;
+    let maker = Maker::new("Acme", None, false);
+    let jitr = |ca: &mut RegisteredCa| ca.auto = AutoRegistration::Jitr;
+    let fleet = Fleet::with(world, maker, jitr).await;
+    let der = fleet.maker.device("sn-1", &Key::new());
+    for _ in 0..2 {
+        assert_eq!(code(fleet.connect(&der).await), Code::ApprovalPending);
+    }
+    let until = fleet.world.now().plus(86_400);
+    let approve = DeviceAct::Approve { key: None, until };
+    act(&fleet.world, "thermo-sn-1", approve).await;
+    assert!(fleet.connect(&der).await.unwrap().first_use);
 }
 
 #[tokio::test]
