@@ -432,6 +432,13 @@ pub async fn a_registration_on_changed_facts_is_not_carried_out<P: Place>(bench:
     );
     assert!(!bench.is_named(&name(1)).await);
     done(bench.register(good).await);
+    // Its key has become another device's since it was asked for.
+    let pending = bench.pending(7).await;
+    bench.mint(8).await;
+    bench.enroll(8, 7).await;
+    let taken = bench.registration(3, &pending).await;
+    assert!(bench.is_not_as_decided(taken).await, "another's key");
+    assert!(!bench.is_named(&name(3)).await);
     let quarantine = DeviceAct::Quarantine { reason: "a".into() };
     let ledger = bench.open().await;
     let nine = device_id(9);
