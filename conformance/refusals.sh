@@ -128,7 +128,7 @@ refused "verify without a certificate is refused" verify 401
 openssl req -x509 -new -key "$work/good.key" -subj /CN=thermo-sn-7 -days 2 -out "$work/stranger.pem" 2>/dev/null
 cp "$work/good.key" "$work/stranger.key"
 verify stranger
-refused "a stranger's certificate is told so, and not by a TLS alert" stranger.verify 403 certificate-issuer-unknown
+refused "a stranger's certificate is told so, and not by a TLS alert" stranger.verify 403 CA_NOT_REGISTERED
 post stranger simplereenroll "$work/good.csr" --cert "$work/stranger.pem" --key "$work/stranger.key"
 refused "and renews nothing" stranger 403 certificate-issuer-unknown
 post keygen serverkeygen "$work/good.csr" "${user[@]}"
