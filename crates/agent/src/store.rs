@@ -168,7 +168,7 @@ impl StateDir {
             .filter(|t| !t.expose().is_empty()))
     }
 
-    /// Keeps the bootstrap credential until [`Self::forget_token`].
+    /// Keeps the bootstrap credential until [`Self::forget_bootstrap`].
     pub fn keep_token(&self, token: &Secret) -> Result<(), StoreError> {
         if self.token()?.as_ref() == Some(token) {
             return Ok(());
