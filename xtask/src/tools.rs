@@ -67,6 +67,16 @@ pub(crate) const DEBIAN: &[Tool] = &[
         probe: &["strace", "--version"],
     },
     Tool {
+        name: "swtpm and tpm2-tools",
+        checks: "what a TPM opens and states",
+        packages: &["swtpm", "swtpm-tools", "tpm2-tools"],
+        probe: &[
+            "sh",
+            "-c",
+            "for tool in swtpm swtpm_setup swtpm_localca certtool tpm2_createek; do command -v $tool || exit; done",
+        ],
+    },
+    Tool {
         name: "patch",
         checks: "planted bugs",
         packages: &["patch"],

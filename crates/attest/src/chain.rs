@@ -87,7 +87,7 @@ pub fn issuers_of(peer: &PeerCertificate, sent: &[Certificate]) -> Vec<Vec<u8>> 
 }
 
 /// Whether `above` has issued `below`, by name and by signature.
-fn signs(above: &Certificate, below: &Certificate) -> bool {
+pub(crate) fn signs(above: &Certificate, below: &Certificate) -> bool {
     above.subject_der() == below.issuer_der()
         && above.public_key().is_ok_and(|key| verifies(key, below))
 }
@@ -103,7 +103,7 @@ fn verifies(key: &PublicKey, certificate: &Certificate) -> bool {
 }
 
 /// Whether a certificate's holder may issue, with `below` CAs between it and the device.
-fn may_certify(authority: &Certificate, below: u8) -> Result<(), ChainDoubt> {
+pub(crate) fn may_certify(authority: &Certificate, below: u8) -> Result<(), ChainDoubt> {
     let may = authority.is_ca()
         && authority.path_len().is_none_or(|longest| below <= longest)
         && authority
@@ -132,7 +132,7 @@ fn may_authenticate(leaf: &Certificate) -> Result<(), ChainDoubt> {
     }
 }
 
-fn is_valid(certificate: &Certificate, now: UnixTime) -> Result<(), ChainDoubt> {
+pub(crate) fn is_valid(certificate: &Certificate, now: UnixTime) -> Result<(), ChainDoubt> {
     if now > certificate.not_after() {
         return Err(ChainDoubt::Expired {
             at: certificate.not_after(),

@@ -1,7 +1,7 @@
 //! Evidence becomes proof here or nowhere (RFC 9334).
 //!
 //! A door collects *evidence*: a one-time token, a certificate whose key TLS has seen at work, a
-//! signature by a shared key, the word of an operator. [`appraise`] checks it against what the registry knows and yields
+//! signature by a shared key, a TPM's statement ([`tpm`]), the word of an operator. [`appraise`] checks it against what the registry knows and yields
 //! [`Appraised`], which no other code can make; the road asks for that type and so cannot forget
 //! the check. [`prove_possession`] does the same for the key in a certificate request.
 //!
@@ -15,6 +15,7 @@ mod key;
 mod shared_key;
 mod signature;
 mod token;
+pub mod tpm;
 
 pub use appraise::{
     Appraised, Authority, Doubt, Evidence, Known, KnownCertificate, KnownToken, PeerCertificate,

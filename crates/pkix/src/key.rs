@@ -13,7 +13,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::asn1::{
-    Element, Elements, Malformed, oid as write_oid, primitive, sequence, tag, whole_bits,
+    Element, Elements, Malformed, oid as write_oid, positive_integer, primitive, sequence, tag,
+    whole_bits,
 };
 use crate::oid;
 
@@ -142,6 +143,16 @@ pub fn spki_der(algorithm: KeyAlgorithm, key_bits: &[u8]) -> Vec<u8> {
         }
     };
     sequence(&[&algorithm, &whole_bits(key_bits)])
+}
+
+/// Writes an `RSAPublicKey` (RFC 8017 appendix A.1.1) from numbers that come from a chip: the modulus
+/// in big endian, with or without leading zeros. The numbers are not checked.
+#[must_use]
+pub fn rsa_key_bits(modulus: &[u8], exponent: u32) -> Vec<u8> {
+    sequence(&[
+        &positive_integer(modulus),
+        &positive_integer(&exponent.to_be_bytes()),
+    ])
 }
 
 /// RFC 5480 section 2.1.1: a named curve, and an uncompressed point.

@@ -28,4 +28,4 @@ mod signed;
 mod time;
 
 pub use asn1::Malformed;
-pub use signature_algorithm::SignatureAlgorithm;
+pub use signature_algorithm::{SignatureAlgorithm, ecdsa_signature_der};

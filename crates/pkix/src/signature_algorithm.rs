@@ -4,7 +4,9 @@ use alloc::vec::Vec;
 
 use const_oid::ObjectIdentifier;
 
-use crate::asn1::{Element, Malformed, explicit, integer, oid, primitive, sequence, tag};
+use crate::asn1::{
+    Element, Malformed, explicit, integer, oid, positive_integer, primitive, sequence, tag,
+};
 use crate::oid as id;
 
 /// How something was signed, or will be.
@@ -148,6 +150,13 @@ fn pss(hash: ObjectIdentifier, salt_octets: u64, hash_parameters: &[u8]) -> Vec<
         &explicit(2, &integer(salt_octets)),
     ]);
     sequence(&[&oid(id::RSASSA_PSS), &parameters])
+}
+
+/// Writes an `Ecdsa-Sig-Value` (RFC 3279 section 2.2.3) from the two numbers that a chip gives: in
+/// big endian, as long as the field or shorter.
+#[must_use]
+pub fn ecdsa_signature_der(r: &[u8], s: &[u8]) -> Vec<u8> {
+    sequence(&[&positive_integer(r), &positive_integer(s)])
 }
 
 #[cfg(test)]
