@@ -276,6 +276,22 @@ impl CallError {
     }
 }
 
+impl CallError {
+    /// Whether the server has named the moment at which it is this device's turn. Another server's
+    /// `Retry-After` is what it tells everybody: that is no turn.
+    pub fn is_turn(&self) -> bool {
+        let Self::Refused(refusal) = self else {
+            return false;
+        };
+        let note = refusal.note.as_ref();
+        let named = matches!(refusal.retry(), Some(Retry::After(_)));
+        named && note.is_some_and(|note| note.code == RATE_LIMITED)
+    }
+}
+
+/// The registrar's word for a turn.
+const RATE_LIMITED: &str = "rate-limited";
+
 impl LinkError {
     /// The stable word for it.
     pub fn code(&self) -> &'static str {

@@ -105,6 +105,7 @@ impl Agent {
                 self.note(&failure, &trouble);
                 Ok(match trouble {
                     Trouble::NotForOurKey | Trouble::NotFromOurRoot(_) => Event::WrongCertificate,
+                    Trouble::Call(error) if error.is_turn() => Event::Turn(failure),
                     _ => Event::Failed(failure),
                 })
             }

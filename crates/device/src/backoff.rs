@@ -39,6 +39,20 @@ impl Settings {
         self.attempts.clamp(3, 5)
     }
 
+    /// How long to wait for a turn that the server has named: its word, and never less than a second.
+    ///
+    /// The device's own floor doesn't count here, and only a little is added: the server has given
+    /// others other turns, so whoever stretches its own comes late and makes the crowd longer. A
+    /// quarter of a second at most keeps a crowd apart that was told whole seconds.
+    #[must_use]
+    pub fn turn_ms(&self, retry: Retry, chance: u32) -> u32 {
+        let told = match retry {
+            Retry::After(seconds) => seconds.saturating_mul(1_000),
+            Retry::Later | Retry::Never => self.first_wait_ms,
+        };
+        told.clamp(TURN_LEAST_MS, DAY_MS) + share(TURN_JITTER_MS, chance)
+    }
+
     /// How long to wait after the `failures`-th failure in a row (1 is the first).
     ///
     /// A quarter of jitter is added, never taken away: a thousand devices that lost the same server
@@ -65,10 +79,19 @@ impl Settings {
 
 const DAY_MS: u32 = 24 * 60 * 60 * 1_000;
 
+/// The least wait for a turn, whatever the server says.
+const TURN_LEAST_MS: u32 = 1_000;
+/// The most that is added to a turn.
+const TURN_JITTER_MS: u32 = 250;
+
 /// Between nothing and a quarter of `wait_ms`, as `chance` has it.
 fn jitter(wait_ms: u32, chance: u32) -> u32 {
-    let quarter = u64::from(wait_ms / 4);
-    u32::try_from((quarter * u64::from(chance)) >> 32).unwrap_or_default()
+    share(wait_ms / 4, chance)
+}
+
+/// Between nothing and `most`, as `chance` has it.
+fn share(most: u32, chance: u32) -> u32 {
+    u32::try_from((u64::from(most) * u64::from(chance)) >> 32).unwrap_or_default()
 }
 
 /// What a passing cause leads to once all attempts have failed; see `docs/decisions/0003`.
@@ -108,6 +131,24 @@ mod tests {
                 most > least && most <= least + least / 4,
                 "{failures} {retry:?} {most}"
             );
+        }
+    }
+
+    #[test]
+    fn a_turn_is_taken_at_its_time_and_hardly_later() {
+        let settings = Settings::new(UnixTime(0));
+        for (retry, least) in [
+            (Retry::After(0), 1_000),
+            (Retry::After(1), 1_000),
+            (Retry::After(3), 3_000),
+            (Retry::After(150), 150_000),
+            (Retry::After(u32::MAX), DAY_MS),
+            (Retry::Later, 2_000),
+            (Retry::Never, 2_000),
+        ] {
+            assert_eq!(settings.turn_ms(retry, 0), least, "{retry:?}");
+            let most = settings.turn_ms(retry, u32::MAX);
+            assert!(most > least && most <= least + 250, "{retry:?} {most}");
         }
     }
 

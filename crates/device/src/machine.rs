@@ -142,6 +142,10 @@ pub enum Event {
     /// The server has the request and wants us back later (EST 202, an operator's approval): not
     /// an attempt that failed.
     Pending(Failure),
+    /// More devices ask than the server lets in at once, and it has named this one's turn
+    /// (`rate-limited`): not an attempt that failed. [`Device`](crate::Device) obeys a few times in a
+    /// row and then takes it for a failure; who drives [`Record::advance`] without it must do so too.
+    Turn(Failure),
     /// The key store doesn't have the key that the record names.
     KeyMissing(Slot),
     /// The credential store doesn't have the credential that the record names.
@@ -170,7 +174,10 @@ impl Record {
             Event::Release if self.quarantine.is_some() => self.released().resume(),
             _ if self.quarantine.is_some() => (self.clone(), Action::Rest),
             Event::Failed(failure) => self.failed(failure, settings, chance),
-            Event::Pending(failure) => self.pending(failure, settings, chance),
+            Event::Pending(failure) => {
+                self.pending(failure, settings.wait_ms(1, failure.retry, chance))
+            }
+            Event::Turn(failure) => self.pending(failure, settings.turn_ms(failure.retry, chance)),
             _ => self.went_on(event, settings, chance),
         }
     }

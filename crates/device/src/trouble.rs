@@ -43,17 +43,11 @@ impl Record {
         (next, Action::Wait { ms })
     }
 
-    /// Somebody has to approve: wait as long as we are told, and count nothing.
-    pub(crate) fn pending(
-        &self,
-        failure: &Failure,
-        settings: &Settings,
-        chance: u32,
-    ) -> (Self, Action) {
+    /// Somebody has to approve, or others go first: wait, and count nothing.
+    pub(crate) fn pending(&self, failure: &Failure, ms: u32) -> (Self, Action) {
         if self.is_idle() {
             return self.clone().resume();
         }
-        let ms = settings.wait_ms(1, failure.retry, chance);
         (self.noted_sparingly(failure), Action::Wait { ms })
     }
 

@@ -36,6 +36,13 @@ fn failures() -> Vec<Failure> {
     vec![Failure::passing("unreachable"), Failure::lasting("denied")]
 }
 
+fn turn(seconds: u32) -> Failure {
+    Failure {
+        retry: Retry::After(seconds),
+        ..Failure::passing("rate-limited")
+    }
+}
+
 /// What the world answers to actions, in and out of turn.
 fn answers() -> Vec<Event> {
     let mut events = vec![
@@ -66,6 +73,8 @@ fn answers() -> Vec<Event> {
     events.extend(Slot::ALL.map(Event::CredentialMissing));
     events.extend(failures().into_iter().map(Event::Failed));
     events.push(Event::Pending(Failure::passing("approval-pending")));
+    // Written down as the one before, so that there are not twice as many records.
+    events.push(Event::Turn(Failure::passing("approval-pending")));
     events
 }
 
@@ -159,6 +168,7 @@ fn check_edge(before: &Record, event: &Event, after: &Record, action: Action) {
 }
 
 fn check_patience(rule: QuarantineRule, records: &[Record]) {
+    a_turn_counts_as_no_attempt(records);
     match rule {
         QuarantineRule::FinalOnly => a_passing_cause_never_quarantines(records),
         QuarantineRule::Strict => a_step_that_fails_all_its_attempts_quarantines(records),
@@ -392,6 +402,20 @@ fn a_passing_cause_never_quarantines(records: &[Record]) {
         {
             let (after, _) = record.advance(&Event::Failed(failure), &rule, 0);
             assert_eq!(after.quarantine, record.quarantine, "{record:?}");
+        }
+    }
+}
+
+fn a_turn_counts_as_no_attempt(records: &[Record]) {
+    for rule in [QuarantineRule::FinalOnly, QuarantineRule::Strict].map(settings) {
+        for record in records {
+            let (after, action) = record.advance(&Event::Turn(turn(1)), &rule, u32::MAX);
+            assert_eq!(after.attempts, record.attempts, "{record:?}");
+            assert_eq!(after.place, record.place, "{record:?}");
+            assert_eq!(after.quarantine, record.quarantine, "{record:?}");
+            if let Action::Wait { ms } = action {
+                assert!((1_000..=1_250).contains(&ms), "{record:?} {ms}");
+            }
         }
     }
 }

@@ -152,6 +152,44 @@ async fn a_passing_refusal_is_waited_out_and_an_approval_waited_for() {
 }
 
 #[tokio::test]
+async fn a_turn_is_waited_for_as_told_and_counts_nothing() {
+    let registrar = Registrar::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    // More often than a strict product has patience for failures.
+    let told = [7, 1, 1, 1, 1];
+    for note in [
+        "rate-limited; step=ENROLL; retry=7",
+        "rate-limited; step=ENROLL; retry=1",
+        "rate-limited; step=ENROLL; retry=1",
+        "rate-limited; step=ENROLL; retry=1",
+        "rate-limited; step=ENROLL; retry=1",
+    ] {
+        registrar.instead("simpleenroll", Instead::refusal(503, note));
+    }
+    // The same status and the same seconds without the word are a failure like others.
+    let others = Instead {
+        status: 503,
+        note: None,
+        retry_after: Some("1"),
+        text: "Busy",
+    };
+    registrar.instead("simpleenroll", others);
+    let mut strict = settings(&registrar, dir.path());
+    strict.patience.quarantine = imprint_agent::device::QuarantineRule::Strict;
+    let watch = Watch::default();
+    drop(member(join(strict, &watch).await));
+    let waits: Vec<_> = watch.seen(|seen| {
+        let waits = seen.actions.iter().filter_map(|action| match action {
+            imprint_agent::device::Action::Wait { ms } => Some(ms / 1_000),
+            _ => None,
+        });
+        waits.collect()
+    });
+    assert_eq!(waits[..5], told);
+    assert_eq!(waits[5..], [2]);
+}
+
+#[tokio::test]
 async fn a_captive_portal_is_waited_out() {
     let registrar = Registrar::start().await;
     registrar.books(|books| books.portal = true);

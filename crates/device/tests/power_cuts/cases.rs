@@ -173,7 +173,7 @@ const RUDE: [Fate; 7] = [
     Fate::RequestLost,
     Fate::ReplyLost,
     Fate::Pending,
-    Fate::Busy,
+    Fate::Turn,
     Fate::Fine,
 ];
 

@@ -24,8 +24,8 @@ pub enum Fate {
     Fine,
     RequestLost,
     ReplyLost,
-    Busy,
     Pending,
+    Turn,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

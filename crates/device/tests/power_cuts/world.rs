@@ -249,16 +249,16 @@ impl World {
         let fate = self.server.fate();
         match fate {
             Fate::RequestLost => return trouble(Failure::passing("server-unreachable")),
-            Fate::Busy => {
-                let retry = Retry::After(30);
-                return trouble(Failure {
-                    retry,
-                    ..Failure::passing("server-busy")
-                });
-            }
             Fate::Pending => {
                 let pending = Failure::passing("approval-pending");
                 return Ok((Event::Pending(pending), Happened::Trouble));
+            }
+            Fate::Turn => {
+                let turn = Failure {
+                    retry: Retry::After(1),
+                    ..Failure::passing("rate-limited")
+                };
+                return Ok((Event::Turn(turn), Happened::Trouble));
             }
             Fate::Fine | Fate::ReplyLost => {}
         }
