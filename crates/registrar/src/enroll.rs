@@ -18,7 +18,7 @@ use crate::ledger::{
     LedgerError, RequestOrigin, Settlement, TokenAlarm, TokenHash, TokenState, Waited,
 };
 use crate::limits::{Guesses, Renewals, Samples};
-use crate::pace::{DOORSTEP_MS, Pace, Rate};
+use crate::pace::{Pace, Rate};
 use crate::permit::{Ask, Standing, permit};
 use crate::product::{ChannelBinding, Product};
 use crate::refusal::{Code, Refusal};
@@ -159,10 +159,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
     ) -> Result<Enrolled, Refusal> {
         let outcome = self.walk(&request, chance, now).await;
         if let Err(refusal) = &outcome {
-            // Whom the door keeps for a moment has been told nothing yet.
-            if refusal.turn.is_none_or(|turn| turn > DOORSTEP_MS) {
-                self.note(refusal, &request.origin, now);
-            }
+            self.note(refusal, &request.origin, now);
         }
         outcome
     }
@@ -529,11 +526,31 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         who: &[u8; 32],
         origin: &Origin,
     ) -> Result<(), Refusal> {
-        let own = product
-            .limits
-            .rate()
-            .map(|rate| (product.name.as_str(), rate));
-        let whole = self.whole.map(|rate| (WHOLE_FLEET, rate));
+        self.lanes(&product.name, WHOLE_FLEET, product, who, origin)
+    }
+
+    /// The same for a certificate that will wait for its device, in lanes of their own: its signature
+    /// costs what any signature costs, and who has one must not stand in line behind all who have none.
+    pub(crate) fn pace_pending(
+        &self,
+        product: &Product,
+        who: &[u8; 32],
+        origin: &Origin,
+    ) -> Result<(), Refusal> {
+        let own = format!("{}{PENDING}", product.name);
+        self.lanes(&own, PENDING, product, who, origin)
+    }
+
+    fn lanes(
+        &self,
+        own: &str,
+        whole: &str,
+        product: &Product,
+        who: &[u8; 32],
+        origin: &Origin,
+    ) -> Result<(), Refusal> {
+        let own = product.limits.rate().map(|rate| (own, rate));
+        let whole = self.whole.map(|rate| (whole, rate));
         let lanes: Vec<_> = own.into_iter().chain(whole).collect();
         if lanes.is_empty() {
             return Ok(());
@@ -736,6 +753,8 @@ pub(crate) const fn token_serves(state: TokenState) -> bool {
 
 /// No product is called so.
 const WHOLE_FLEET: &str = "";
+/// No product's name ends so.
+const PENDING: &str = " pending";
 /// How often the road reads again when its facts change under it. Each repeat means that somebody
 /// else got through, so three are already rare.
 pub(crate) const ATTEMPTS: usize = 5;

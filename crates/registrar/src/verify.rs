@@ -9,6 +9,7 @@ use crate::ledger::{
     Generation, Ledger, LedgerError, RefusalSample, Report,
 };
 use crate::limits::Guess;
+use crate::pace::DOORSTEP_MS;
 use crate::permit::{certificate_is_good, device_is_good};
 use crate::product::Product;
 use crate::refusal::{Code, Refusal, Retry};
@@ -211,8 +212,12 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
     }
 
     /// Keeps a sample of a refusal, bounded for each address; written down by [`Self::housekeep`].
-    /// The registrar notes its own; a door notes what did not get as far as the registrar.
+    /// The registrar notes its own; a door notes what did not get as far as the registrar. Whom the
+    /// door keeps for a moment, until its turn, has been told nothing yet.
     pub fn note(&self, refusal: &Refusal, origin: &Origin, now: UnixTime) {
+        if refusal.turn.is_some_and(|turn| turn <= DOORSTEP_MS) {
+            return;
+        }
         tracing::info!(
             code = refusal.code.as_str(),
             step = refusal.code.step().name(),

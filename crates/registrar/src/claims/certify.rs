@@ -49,7 +49,8 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         let outcome = async {
             let csr = Csr::parse(csr_der).map_err(refuse_csr)?;
             let proven = prove_possession(&csr).map_err(|_| Code::PossessionUnproven)?;
-            self.certify(speaker, proven.public_key(), origin, chance, now)
+            let who = KeyFingerprint::of(proven.public_key().spki_der()).0;
+            self.certify(speaker, proven.public_key(), Some(who), origin, chance, now)
                 .await
         };
         self.noted(outcome.await, speaker, origin, now)
@@ -57,30 +58,43 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
 
     /// Answers a claim's request for a certificate and a key (`CreateKeysAndCertificate`). Each request
     /// gets a new key and a new certificate; the key, PKCS#8 DER, is nowhere kept.
+    ///
+    /// `client_id`: what the device calls itself, for its turn in a crowd. It has no key yet that would
+    /// tell it from others, and devices that share a name share a turn.
     pub async fn claim_certify_with_key(
         &self,
         speaker: &ClaimSpeaker,
+        client_id: &str,
         origin: &Origin,
         chance: Chance<'_>,
         now: UnixTime,
     ) -> Result<(PendingCertificate, Zeroizing<Vec<u8>>), Refusal> {
         let outcome = async {
-            // Whether the claim is good comes before any work for it.
-            self.claim_facts(speaker, RegistrationQuery::default(), now)
+            // Whether the claim is good, and whose turn it is, comes before any work for it.
+            let facts = self
+                .claim_facts(speaker, RegistrationQuery::default(), now)
                 .await?;
+            let product = facts.product.as_ref().ok_or(Code::ProductUnknown)?;
+            let name = format!("{} {client_id}", speaker.fingerprint());
+            let who = fingerprint_of(name.as_bytes()).0;
+            self.pace_pending(product, &who, origin)?;
             let (private, spki) = self.signer().device_key().await?;
             let public = PublicKey::parse(&spki)
                 .map_err(|error| Refusal::new(Code::SignerUnavailable).detail(error.to_string()))?;
-            let pending = self.certify(speaker, &public, origin, chance, now).await?;
+            let pending = self
+                .certify(speaker, &public, None, origin, chance, now)
+                .await?;
             Ok((pending, private))
         };
         self.noted(outcome.await, speaker, origin, now)
     }
 
+    /// `who` has to wait for its turn; `None`: has waited for it.
     async fn certify(
         &self,
         speaker: &ClaimSpeaker,
         public_key: &PublicKey,
+        mut who: Option<[u8; 32]>,
         origin: &Origin,
         chance: Chance<'_>,
         now: UnixTime,
@@ -102,8 +116,13 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             let intended = match asking {
                 Asking::Settled(record) => return self.give(speaker, &record, true).await,
                 Asking::Intended(record) => record,
-                // 3. Intend: write down what will be signed.
+                // 3. Newcomers come at the fleet's pace. Intend: write down what will be signed.
                 Asking::New => {
+                    if let Some(who) = who {
+                        let product = facts.product.as_ref().ok_or(Code::ProductUnknown)?;
+                        self.pace_pending(product, &who, origin)?;
+                    }
+                    who = None;
                     let serial = Serial::new(self.ledger().epoch(), now, random(chance));
                     let grant = self.pending_grant(
                         enrollment, speaker, &facts, public_key, serial, origin, now,

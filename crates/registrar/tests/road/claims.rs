@@ -317,7 +317,7 @@ async fn keys_that_the_server_makes_are_new_each_time_and_nowhere_kept() {
     let speaker = fleet.speaker().await.unwrap();
     let road = &fleet.world.road;
     let make = async || {
-        road.claim_certify_with_key(&speaker, mqtt(), &chance, START)
+        road.claim_certify_with_key(&speaker, "sn-1", mqtt(), &chance, START)
             .await
             .unwrap()
     };
@@ -468,7 +468,7 @@ async fn a_claim_that_ends_is_refused_at_its_next_request_and_its_devices_go_on(
         // On the connection that it has, and on a new one.
         let asked = certify(road, &speaker, &key, now).await;
         assert_eq!(code(asked), want, "not even the same again");
-        let made = road.claim_certify_with_key(&speaker, mqtt(), &chance, now);
+        let made = road.claim_certify_with_key(&speaker, "sn-1", mqtt(), &chance, now);
         assert_eq!(code(made.await), want);
         let opened = road.claim_open(&speaker, &pending.ownership, "thermo", mqtt(), now);
         assert_eq!(code(opened.await), want);

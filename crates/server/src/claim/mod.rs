@@ -97,20 +97,11 @@ impl<L: Ledger, S: Signer> Provision<L, S> {
         match request {
             Request::CreateFromCsr { csr_pem } => {
                 let csr = csr_der(&csr_pem).map_err(|no| self.noted(no, speaker, origin))?;
-                let _place = self.place()?;
-                let (chance, now) = (&*self.world.chance, self.world.now());
-                let certified = self
-                    .registrar
-                    .claim_certify(speaker, &csr, origin, chance, now);
-                Ok(Reply::Created(created(certified.await?, None)))
+                let certified = self.certify(speaker, &csr, origin).await?;
+                Ok(Reply::Created(created(certified, None)))
             }
             Request::CreateKeys => {
-                let _place = self.place()?;
-                let (chance, now) = (&*self.world.chance, self.world.now());
-                let certified = self
-                    .registrar
-                    .claim_certify_with_key(speaker, origin, chance, now);
-                let (pending, key) = certified.await?;
+                let (pending, key) = self.certify_with_key(speaker, client_id, origin).await?;
                 Ok(Reply::Created(created(pending, Some(&key))))
             }
             Request::Register {
@@ -123,6 +114,48 @@ impl<L: Ledger, S: Signer> Provision<L, S> {
                 let opened = self.open(speaker, &ownership, template, origin).await;
                 let opening = opened.map_err(|refusal| No::about(refusal, template))?;
                 self.register(&opening, parameters, client_id, origin).await
+            }
+        }
+    }
+
+    /// A pending certificate, when it is this device's turn.
+    async fn certify(
+        &self,
+        speaker: &ClaimSpeaker,
+        csr: &[u8],
+        origin: &Origin,
+    ) -> Result<PendingCertificate, Refusal> {
+        loop {
+            let (place, origin) = self.place_at(origin)?;
+            let (chance, now) = (&*self.world.chance, self.world.now());
+            let outcome = self
+                .registrar
+                .claim_certify(speaker, csr, &origin, chance, now)
+                .await;
+            drop(place);
+            if let Some(outcome) = waited(outcome).await {
+                return outcome;
+            }
+        }
+    }
+
+    /// The same with a key that is made here.
+    async fn certify_with_key(
+        &self,
+        speaker: &ClaimSpeaker,
+        client_id: &str,
+        origin: &Origin,
+    ) -> Result<(PendingCertificate, Zeroizing<Vec<u8>>), Refusal> {
+        loop {
+            let (place, origin) = self.place_at(origin)?;
+            let (chance, now) = (&*self.world.chance, self.world.now());
+            let outcome = self
+                .registrar
+                .claim_certify_with_key(speaker, client_id, &origin, chance, now)
+                .await;
+            drop(place);
+            if let Some(outcome) = waited(outcome).await {
+                return outcome;
             }
         }
     }

@@ -1,5 +1,7 @@
 //! What stops a claim whose key has leaked, and what never does.
 
+use std::sync::Arc;
+
 use imprint_registrar::ledger::{CertificateState, ClaimAct, ClaimState, DeviceAct, DeviceFilter};
 use imprint_registrar::{Code, Ledger as _, Retry};
 
@@ -204,27 +206,204 @@ async fn claims_go_at_the_fleets_pace_and_who_has_to_wait_loses_nothing() {
     })
     .await;
     let fleet = Fleet::on(world, |_| {}).await;
-    let (first, second) = (Key::new(), Key::new());
-    let first = fleet.certify(&first).await.unwrap();
-    let second = fleet.certify(&second).await.unwrap();
+    let at = |milliseconds| imprint_registrar::Origin {
+        at: imprint_registrar::Ticks(milliseconds),
+        ..mqtt().clone()
+    };
+    let (road, now) = (&fleet.world.road, fleet.world.now());
+    let speaker = fleet.speaker().await.unwrap();
+    let certify = async |key: &Key, at| {
+        let csr = key.csr("whatever", None);
+        road.claim_certify(&speaker, &csr, &at, &chance, now).await
+    };
+    let (one, two) = (Key::new(), Key::new());
+    let first = certify(&one, at(0)).await.unwrap();
+    let refused = certify(&two, at(0)).await.map(|_| ()).unwrap_err();
+    assert_eq!(
+        (refused.code, refused.turn),
+        (Code::RateLimited, Some(1_000))
+    );
+    assert_eq!(
+        fleet.claim().await.pending,
+        1,
+        "and nothing was signed for it"
+    );
+    // What has been answered is answered again at any pace.
+    assert!(certify(&one, at(1)).await.unwrap().again);
+    // Who has a certificate doesn't stand in line behind who has none.
     fleet.register(&first, "sn-1").await.unwrap();
+    let second = certify(&two, at(1_000)).await.unwrap();
     let refused = fleet
         .register(&second, "sn-2")
         .await
         .map(|_| ())
         .unwrap_err();
     assert_eq!(refused.code, Code::RateLimited);
-    // What has been answered is answered again at any pace.
     assert!(fleet.register(&first, "sn-1").await.unwrap().again);
     let opening = fleet.open(&second.ownership).await.unwrap();
-    let later = imprint_registrar::Origin {
-        at: imprint_registrar::Ticks(5_000),
-        ..mqtt().clone()
-    };
-    let (road, now) = (&fleet.world.road, fleet.world.now());
     let registration = registration("sn-2");
-    road.claim_register(&opening, &registration, &later, &chance, now)
+    road.claim_register(&opening, &registration, &at(5_000), &chance, now)
         .await
         .unwrap();
     assert_eq!(fleet.claim().await.granted, 2);
+}
+
+#[tokio::test]
+async fn keys_that_are_made_here_are_made_at_the_fleets_pace_by_what_devices_call_themselves() {
+    let world = World::with(|product| {
+        product.limits.enrollments_per_second = 1;
+        product.limits.burst = 1;
+    })
+    .await;
+    let fleet = Fleet::on(world, |_| {}).await;
+    let (road, now) = (&fleet.world.road, fleet.world.now());
+    let speaker = fleet.speaker().await.unwrap();
+    let made = async |name: &str, milliseconds| {
+        let origin = imprint_registrar::Origin {
+            at: imprint_registrar::Ticks(milliseconds),
+            ..mqtt().clone()
+        };
+        let made = road.claim_certify_with_key(&speaker, name, &origin, &chance, now);
+        made.await.map(|_| ()).map_err(|refusal| refusal.turn)
+    };
+    assert_eq!(made("a", 0).await, Ok(()));
+    assert_eq!(made("b", 0).await, Err(Some(1_000)));
+    assert_eq!(made("c", 0).await, Err(Some(2_000)));
+    assert_eq!(made("b", 500).await, Err(Some(500)), "it keeps its turn");
+    assert_eq!(made("b", 1_000).await, Ok(()));
+    assert_eq!(made("c", 2_000).await, Ok(()));
+    assert_eq!(fleet.claim().await.pending, 3);
+}
+
+/// How long a full-size run may be: `IMPRINT_DEEP` does what takes minutes.
+fn many(usually: usize, deep: usize) -> usize {
+    #[expect(clippy::disallowed_methods, reason = "a test's own switch")]
+    let set = std::env::var_os("IMPRINT_DEEP").is_some();
+    if set { deep } else { usually }
+}
+
+/// Runs `act` for every number, so many at a time, and answers how each went.
+async fn each<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+    numbers: std::ops::Range<usize>,
+    act: impl Fn(usize) -> F,
+) -> Vec<T> {
+    let mut running = tokio::task::JoinSet::new();
+    let mut outcomes = Vec::new();
+    for number in numbers {
+        if running.len() >= AT_ONCE {
+            outcomes.extend(running.join_next().await.map(Result::unwrap));
+        }
+        running.spawn(act(number));
+    }
+    outcomes.extend(running.join_all().await);
+    outcomes
+}
+
+/// At the same time, as over as many connections.
+const AT_ONCE: usize = 64;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_guesses_by_a_leaked_claim_make_no_device_beyond_a_list_of_a_thousand() {
+    let started = std::time::Instant::now();
+    let (guesses, listed, joined) = (10_000, 1_000, many(100, 1_000));
+    let fleet = Fleet::with(|claim| claim.allowlist = true).await;
+    let names: Vec<String> = (0..listed).map(|n| format!("sn-{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    fleet.allow(&names).await;
+    let fleet = Arc::new(fleet);
+    let join = |n: usize| {
+        let fleet = Arc::clone(&fleet);
+        async move { drop(fleet.provisioned(&format!("sn-{n}")).await) }
+    };
+    each(0..joined / 2, join).await;
+
+    // The thief: another key and another id each time, from as many connections as it likes.
+    let outcomes = each(0..guesses, |n| {
+        let fleet = Arc::clone(&fleet);
+        async move {
+            let id = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            let pending = fleet.certify(&Key::new()).await?;
+            let registered = fleet.register(&pending, &format!("guess-{id:016x}")).await;
+            registered.map(drop)
+        }
+    })
+    .await;
+    let mut counts = std::collections::HashMap::new();
+    for outcome in outcomes {
+        *counts.entry(outcome.unwrap_err().code).or_insert(0_usize) += 1;
+    }
+    let unlisted = counts[&Code::HardwareNotAllowed];
+    assert!((20..20 + AT_ONCE).contains(&unlisted), "{counts:?}");
+    assert_eq!(unlisted + counts[&Code::ClaimFrozen], guesses, "{counts:?}");
+
+    let record = fleet.claim().await;
+    assert_eq!(record.state, ClaimState::Frozen);
+    assert_eq!(record.granted, joined as u64 / 2);
+    let signed = record.pending as usize;
+    assert!(signed < 20 + AT_ONCE, "{signed} that wait for a device");
+    let frozen = journal(&fleet.world).await;
+    let frozen = frozen.iter().filter(|row| row.kind == "claim-frozen");
+    assert_eq!(frozen.count(), 1, "an operator is told once");
+    let (road, now) = (&fleet.world.road, fleet.world.now());
+    let why = road.why("line-1", now).await.unwrap().unwrap();
+    assert!(why.cause.starts_with("20 hardware ids"), "{}", why.cause);
+    assert!(!why.cause.contains('\n'), "one sentence: {}", why.cause);
+
+    // After a look at it the rest of the list comes in.
+    fleet.act(ClaimAct::Thaw).await;
+    each(joined / 2..joined, join).await;
+    let all = DeviceFilter {
+        limit: 20_000,
+        ..DeviceFilter::default()
+    };
+    let devices = road.ledger().device_list(&all).await.unwrap();
+    println!(
+        "{guesses} guesses: {unlisted} refused one by one, then frozen: \"{}\"; {signed} certificates \
+         that wait in vain, {} devices, all of them listed; {:.1} s",
+        why.cause,
+        devices.len(),
+        started.elapsed().as_secs_f64()
+    );
+    assert_eq!(devices.len(), joined);
+    assert!(
+        devices
+            .iter()
+            .all(|one| one.id.as_str().starts_with("thermo-sn-"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_listed_devices_never_freezes_their_claim() {
+    let started = std::time::Instant::now();
+    let storm = many(300, 10_000);
+    // Far above what is expected in an hour, which counts only who is not on the list.
+    let fleet = Fleet::with(|claim| {
+        claim.allowlist = true;
+        claim.limits.expected_per_hour = vec![50];
+    })
+    .await;
+    let names: Vec<String> = (0..storm).map(|n| format!("sn-{n}")).collect();
+    for some in names.chunks(1_000) {
+        let some: Vec<&str> = some.iter().map(String::as_str).collect();
+        fleet.allow(&some).await;
+    }
+    let fleet = Arc::new(fleet);
+    each(0..storm, |n| {
+        let fleet = Arc::clone(&fleet);
+        async move { drop(fleet.provisioned(&format!("sn-{n}")).await) }
+    })
+    .await;
+    let record = fleet.claim().await;
+    println!(
+        "a storm of {storm} listed devices: {} registered, {:?}; {:.1} s",
+        record.granted,
+        record.state,
+        started.elapsed().as_secs_f64()
+    );
+    assert_eq!(record.state, ClaimState::Active);
+    assert_eq!(record.granted, storm as u64);
+    assert_eq!(record.pending, 0);
+    for kind in ["claim-frozen", "claim-alarm"] {
+        assert_eq!(told(&fleet.world, kind).await, 0, "{kind}");
+    }
 }
