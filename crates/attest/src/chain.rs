@@ -51,24 +51,54 @@ pub fn prove_chain(
         return Err(ChainDoubt::UnknownCritical);
     }
     may_authenticate(leaf)?;
-    let mut last = leaf;
-    // `below`: how many CAs stand between `last` and the leaf's issuer.
-    for below in 0..LONGEST {
-        if signs(anchor, last) {
-            may_certify(anchor, below)?;
-            let key = leaf.public_key().map_err(|_| ChainDoubt::Key)?;
-            return Ok(Chained {
-                key: KeyFingerprint::of(key.spki_der()),
-                certificate: leaf.clone(),
-            });
-        }
-        let above = sent.iter().take(MOST_SENT).find(|one| signs(one, last));
-        let above = above.ok_or(ChainDoubt::Broken)?;
-        may_certify(above, below)?;
-        is_valid(above, now)?;
-        last = above;
+    let sent: Vec<_> = sent.iter().take(MOST_SENT).collect();
+    leads_to(anchor, leaf, 0, &sent, now)?;
+    let key = leaf.public_key().map_err(|_| ChainDoubt::Key)?;
+    Ok(Chained {
+        key: KeyFingerprint::of(key.spki_der()),
+        certificate: leaf.clone(),
+    })
+}
+
+/// Whether `last` leads to the anchor over some of what was sent. Several may have issued it: a CA that
+/// was renewed, or that others vouch for as well, has several certificates of one name and key. All
+/// are tried, each once on a way, so that a handshake costs at most some sixty signatures.
+///
+/// `below`: how many CAs stand between `last` and the device.
+fn leads_to(
+    anchor: &Certificate,
+    last: &Certificate,
+    below: u8,
+    sent: &[&Certificate],
+    now: UnixTime,
+) -> Result<(), ChainDoubt> {
+    if below >= LONGEST {
+        return Err(ChainDoubt::Long);
     }
-    Err(ChainDoubt::Long)
+    let mut doubt = ChainDoubt::Broken;
+    if signs(anchor, last) {
+        match may_certify(anchor, below) {
+            Ok(()) => return Ok(()),
+            Err(no) => doubt = no,
+        }
+    }
+    for (at, above) in sent.iter().enumerate() {
+        if !signs(above, last) {
+            continue;
+        }
+        let mut rest = sent.to_vec();
+        rest.swap_remove(at);
+        let way = may_certify(above, below)
+            .and_then(|()| is_valid(above, now))
+            .and_then(|()| leads_to(anchor, above, below + 1, &rest, now));
+        match way {
+            Ok(()) => return Ok(()),
+            // That a way ends nowhere is the least that can be said of it.
+            Err(no) if doubt == ChainDoubt::Broken => doubt = no,
+            Err(_) => {}
+        }
+    }
+    Err(doubt)
 }
 
 /// The names that a chain's certificates give as their issuers, at most 5: under these its anchor is
