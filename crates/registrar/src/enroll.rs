@@ -236,12 +236,16 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 }
                 Standing::Intended(record) => record,
                 Standing::Waiting => {
+                    // Who goes on the list is a newcomer too; who is on it asks for what is on record.
+                    let is_listed = facts.token.as_ref().is_some_and(|one| one.lease.is_some());
+                    if !is_listed && !in_turn {
+                        self.may_enter(&device, &product, &claim.generation, &request.origin)?;
+                        in_turn = true;
+                    }
                     let wait = issue::wait(enrollment, &device, &appraised, &facts, &ask, request);
                     match self.ledger.enrollment_wait(wait, now).await? {
                         Waited::Changed => continue,
-                        Waited::Listed => {
-                            return Err(Refusal::new(Code::ApprovalPending).about(device.as_str()));
-                        }
+                        outcome => return Err(outcome.refusal().about(device.as_str())),
                     }
                 }
                 // 4. Intend: write down what will be signed, and lease the token to this key.
@@ -729,6 +733,20 @@ pub(crate) fn refuse_csr(error: CsrError) -> Refusal {
         _ => Code::CsrUnreadable,
     };
     Refusal::new(code).detail(error.to_string())
+}
+
+impl Waited {
+    /// What a device is told that is not let in yet.
+    pub(crate) fn refusal(self) -> Refusal {
+        match self {
+            Self::Listed => Code::ApprovalPending.into(),
+            Self::Changed => Code::Busy.into(),
+            Self::UsedUp => Code::ClaimUsedUp.into(),
+            Self::Limited { seconds, why } => {
+                Refusal::new(Code::ClaimLimited).detail(why).after(seconds)
+            }
+        }
+    }
 }
 
 impl From<LedgerError> for Refusal {

@@ -149,6 +149,8 @@ pub(crate) fn wait(
         device_version: facts.device.as_ref().map(|known| known.version),
         key: ask.key.fingerprint(),
         token: facts.token.as_ref().map(|token| token.hash),
+        claim: None,
+        listed: facts.allowed,
         origin_of_request: request.origin.clone(),
     }
 }

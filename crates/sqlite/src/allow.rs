@@ -14,6 +14,16 @@ pub(crate) fn contains(db: &Connection, product: &str, hardware: &str) -> Result
         .query_row((product, hardware), |row| row.get(0))?)
 }
 
+/// How many are on it, counted no further than `most`.
+pub(crate) fn count(db: &Connection, product: &str, most: u64) -> Result<u64, Fault> {
+    let sql = "SELECT count(*) FROM (SELECT 1 FROM allowed WHERE product = ?1 LIMIT ?2)";
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let count: i64 = db
+        .prepare_cached(sql)?
+        .query_row((product, most), |row| row.get(0))?;
+    Ok(count.cast_unsigned())
+}
+
 pub(crate) fn list(
     db: &Connection,
     product: &str,

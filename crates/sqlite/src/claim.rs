@@ -1,5 +1,6 @@
 //! Claims on record.
 
+use imprint_identity::HardwareId;
 use imprint_registrar::claims::definition::Claim as Definition;
 use imprint_registrar::ledger::{
     Acted, CertificateFingerprint, ClaimAct, ClaimAlarm, ClaimAlarmKind, ClaimCertificate,
@@ -8,6 +9,7 @@ use imprint_registrar::ledger::{
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde_json::json;
 
+use crate::allow;
 use crate::change::Change;
 use crate::claim_certificate;
 use crate::decode::Columns;
@@ -20,6 +22,52 @@ pub(crate) struct Claim {
     pub(crate) asked: Window,
     pub(crate) granted: Window,
     pub(crate) unlisted: Window,
+    /// Keys that were certified and never registered.
+    lost: Days,
+    /// Devices that were registered.
+    joined: Days,
+    /// The hour, since 1970, in which it was last told that the claim is held back.
+    told_hour: i64,
+}
+
+/// How often something was done in the day that began last, and in the one before it.
+#[derive(Debug, Clone, Copy)]
+struct Days {
+    /// Since 1970.
+    began: i64,
+    in_it: u32,
+    before: u32,
+}
+
+impl Days {
+    /// As it is seen from `today`.
+    const fn on(self, today: i64) -> Self {
+        match today - self.began {
+            0 => self,
+            1 => Self {
+                began: today,
+                in_it: 0,
+                before: self.in_it,
+            },
+            _ => Self {
+                began: today,
+                in_it: 0,
+                before: 0,
+            },
+        }
+    }
+
+    /// Since yesterday.
+    const fn count(self) -> u32 {
+        self.in_it.saturating_add(self.before)
+    }
+
+    const fn more(self, many: u32) -> Self {
+        Self {
+            in_it: self.in_it.saturating_add(many),
+            ..self
+        }
+    }
 }
 
 /// How often something was done in a stretch of time: its number since 1970, and how often.
@@ -42,6 +90,8 @@ macro_rules! select_claim {
             "SELECT k.number, k.definition, k.state, k.reason, k.granted, k.pending, k.created_at,
                     k.updated_at, k.asked_minute, k.asked, k.granted_minute, k.granted_in_it,
                     k.unlisted_hour, k.unlisted_in_it,
+                    k.lost_day, k.lost_in_it, k.lost_before,
+                    k.joined_day, k.joined_in_it, k.joined_before, k.told_hour,
                     (SELECT count(*) FROM claim_alarm a
                      WHERE a.claim = k.number AND a.kind = 'unknown-hardware'),
                     (SELECT count(*) FROM claim_alarm a
@@ -59,6 +109,13 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(String, Claim)> {
             count: row.get(at + 1)?,
         })
     };
+    let days = |at: usize| -> rusqlite::Result<Days> {
+        Ok(Days {
+            began: row.get(at)?,
+            in_it: row.get(at + 1)?,
+            before: row.get(at + 2)?,
+        })
+    };
     let definition: String = row.get(1)?;
     let claim = Claim {
         number: row.get(0)?,
@@ -67,8 +124,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(String, Claim)> {
             state: row.word(2)?,
             reason: row.get(3)?,
             granted: row.get::<_, i64>(4)?.cast_unsigned(),
-            unknown_hardware: row.get(14)?,
-            two_keys: row.get(15)?,
+            unknown_hardware: row.get(21)?,
+            two_keys: row.get(22)?,
             certificates: Vec::new(),
             pending: row.get(5)?,
             created_at: row.time(6)?,
@@ -77,6 +134,9 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(String, Claim)> {
         asked: window(8)?,
         granted: window(10)?,
         unlisted: window(12)?,
+        lost: days(14)?,
+        joined: days(17)?,
+        told_hour: row.get(20)?,
     };
     Ok((definition, claim))
 }
@@ -230,7 +290,8 @@ pub(crate) fn freeze(change: &Change<'_>, claim: &Claim, reason: &str) -> Result
 fn thaw(change: &Change<'_>, claim: &Claim) -> Result<(), Fault> {
     let forget = "DELETE FROM claim_alarm WHERE claim = ?1";
     change.db.prepare_cached(forget)?.execute([claim.number])?;
-    let anew = "UPDATE claim SET unlisted_in_it = 0 WHERE number = ?1";
+    let anew = "UPDATE claim SET unlisted_in_it = 0, lost_in_it = 0, lost_before = 0
+                WHERE number = ?1";
     change.db.prepare_cached(anew)?.execute([claim.number])?;
     set(change, claim.number, ClaimState::Active, None)?;
     let detail = json!({ "was": claim.record.reason });
@@ -316,10 +377,108 @@ fn why(alarm: &ClaimAlarm, count: u32) -> String {
              {hardware} from {address}."
         ),
         ClaimAlarmKind::TwoKeys => format!(
-            "A second key asked for {count} hardware ids that are registered, the last one {hardware} \
-             from {address}."
+            "A second key asked for {count} hardware ids that are in use, the last one {hardware} from \
+             {address}."
         ),
     }
+}
+
+/// What holds a claim back that asks for one more certificate: until when, and why. `ended`: so many of
+/// those that wait end with it.
+pub(crate) fn held_back(
+    change: &Change<'_>,
+    claim: &Claim,
+    ended: u32,
+) -> Result<Option<(u32, String)>, Fault> {
+    let limits = &claim.record.claim.limits;
+    let asked = claim.asked.in_it(minute_of(change));
+    if limits.per_minute > 0 && asked >= limits.per_minute {
+        let why = format!("{asked} certificates were asked for within the minute");
+        return Ok(Some((seconds_left(change), why)));
+    }
+    let waiting = claim.record.pending.saturating_sub(ended);
+    if limits.pending == 0 || is_within(change, claim, waiting.saturating_add(1), limits.pending)? {
+        return Ok(None);
+    }
+    let why = format!("{waiting} certificates wait for their registration");
+    Ok(Some((seconds_left(change), why)))
+}
+
+/// Tells operators, once an hour, that a claim is held back.
+pub(crate) fn tell_held_back(
+    change: &Change<'_>,
+    claim: &Claim,
+    why: &str,
+    address: &str,
+) -> Result<(), Fault> {
+    let hour = hour_of(change);
+    if claim.told_hour == hour {
+        return Ok(());
+    }
+    let sql = "UPDATE claim SET told_hour = ?2 WHERE number = ?1";
+    change
+        .db
+        .prepare_cached(sql)?
+        .execute((claim.number, hour))?;
+    let detail = json!({ "reason": why, "address": address });
+    change.journal("claim-limited", &claim.record.claim.name, &detail)
+}
+
+/// Whether so many are no more than `limit` beyond what is expected: one for each hardware id on the
+/// allowlist, and one for each device that was registered since yesterday.
+fn is_within(change: &Change<'_>, claim: &Claim, many: u32, limit: u32) -> Result<bool, Fault> {
+    let known = claim.joined.on(day_of(change)).count();
+    let rest = many.saturating_sub(limit).saturating_sub(known);
+    if rest == 0 {
+        return Ok(true);
+    }
+    let rest = u64::from(rest);
+    Ok(allow::count(change.db, &claim.record.claim.product, rest)? >= rest)
+}
+
+/// Counts keys that were certified and never registered; beyond its limit the claim is frozen. Each name
+/// counts once: a device that waits for approval, else a key.
+pub(crate) fn count_lost(change: &Change<'_>, claim: i64, names: &[String]) -> Result<(), Fault> {
+    let claim = by_number(change.db, claim)?;
+    let limit = claim.record.claim.limits.unregistered;
+    if claim.record.state != ClaimState::Active || limit == 0 {
+        return Ok(());
+    }
+    let mut new = 0;
+    for name in names {
+        let sql = "INSERT INTO claim_alarm (claim, kind, hardware) VALUES (?1, ?2, ?3)
+                   ON CONFLICT DO NOTHING";
+        let mut insert = change.db.prepare_cached(sql)?;
+        new += u32::try_from(insert.execute((claim.number, UNREGISTERED, name))?).unwrap_or(1);
+    }
+    let before = claim.lost.on(day_of(change));
+    let after = before.more(new);
+    change
+        .db
+        .prepare_cached(
+            "UPDATE claim SET lost_day = ?2, lost_in_it = ?3, lost_before = ?4 WHERE number = ?1",
+        )?
+        .execute((claim.number, after.began, after.in_it, after.before))?;
+    let (was, count) = (before.count(), after.count());
+    let joined = claim.joined.on(day_of(change)).count();
+    if !is_within(change, &claim, count, limit)? {
+        let reason = format!(
+            "Since yesterday {count} keys were certified with this claim and never registered, and \
+             {joined} devices were."
+        );
+        return freeze(change, &claim, &reason);
+    }
+    let half = limit.div_ceil(2);
+    if is_within(change, &claim, was, half)? && !is_within(change, &claim, count, half)? {
+        let detail = json!({
+            "kind": UNREGISTERED,
+            "count": count,
+            "registered": joined,
+            "limit": limit,
+        });
+        change.journal("claim-alarm", &claim.record.claim.name, &detail)?;
+    }
+    Ok(())
 }
 
 /// Counts a new certificate in its minute.
@@ -345,6 +504,26 @@ pub(crate) fn count_granted(
     claim: &Claim,
     unlisted: bool,
 ) -> Result<(), Fault> {
+    count_newcomer(change, claim, unlisted)?;
+    let joined = claim.joined.on(day_of(change)).more(1);
+    change
+        .db
+        .prepare_cached(
+            "UPDATE claim SET granted = granted + 1, pending = max(pending - 1, 0),
+                              joined_day = ?2, joined_in_it = ?3, joined_before = ?4
+             WHERE number = ?1",
+        )?
+        .execute((claim.number, joined.began, joined.in_it, joined.before))?;
+    Ok(())
+}
+
+/// Counts a device that is registered, or put on the list that an operator approves from, in its minute
+/// and hour.
+pub(crate) fn count_newcomer(
+    change: &Change<'_>,
+    claim: &Claim,
+    unlisted: bool,
+) -> Result<(), Fault> {
     let (minute, hour) = (minute_of(change), hour_of(change));
     let unlisted = claim
         .unlisted
@@ -353,8 +532,7 @@ pub(crate) fn count_granted(
     change
         .db
         .prepare_cached(
-            "UPDATE claim SET granted = granted + 1, pending = max(pending - 1, 0),
-                              granted_minute = ?2, granted_in_it = ?3, unlisted_hour = ?4,
+            "UPDATE claim SET granted_minute = ?2, granted_in_it = ?3, unlisted_hour = ?4,
                               unlisted_in_it = ?5
              WHERE number = ?1",
         )?
@@ -366,6 +544,53 @@ pub(crate) fn count_granted(
             unlisted,
         ))?;
     Ok(())
+}
+
+/// What stands in the way of one more device, if anything does. `expected`: somebody has named it
+/// beforehand.
+pub(crate) fn one_more(
+    change: &Change<'_>,
+    claim: &Claim,
+    hardware: &HardwareId,
+    expected: bool,
+    address: &str,
+) -> Result<Option<Hindrance>, Fault> {
+    let limits = &claim.record.claim.limits;
+    if limits.total > 0 && claim.record.granted >= limits.total {
+        return Ok(Some(Hindrance::UsedUp));
+    }
+    let in_minute = claim.granted.in_it(minute_of(change));
+    if limits.per_minute > 0 && in_minute >= limits.per_minute {
+        let why = format!("{in_minute} devices came within the minute");
+        tell_held_back(change, claim, &why, address)?;
+        return Ok(Some(Hindrance::Limited {
+            seconds: seconds_left(change),
+            why,
+        }));
+    }
+    let hour = hour_of(change);
+    let (before, most) = (claim.unlisted.in_it(hour), limits.expected_in(hour));
+    if let Some(most) = most.filter(|&most| !expected && before >= most) {
+        let reason = format!(
+            "{} devices wanted to register with this claim within the hour and {most} were expected, \
+             the last one {hardware} from {address}.",
+            before.saturating_add(1),
+        );
+        freeze(change, claim, &reason)?;
+        return Ok(Some(Hindrance::Frozen));
+    }
+    Ok(None)
+}
+
+/// What stands in the way of one more device.
+pub(crate) enum Hindrance {
+    UsedUp,
+    Limited {
+        seconds: u32,
+        why: String,
+    },
+    /// By this very device.
+    Frozen,
 }
 
 /// One certificate fewer waits.
@@ -383,11 +608,17 @@ pub(crate) const fn hour_of(change: &Change<'_>) -> i64 {
     change.now.0.div_euclid(3_600)
 }
 
+const fn day_of(change: &Change<'_>) -> i64 {
+    change.now.0.div_euclid(86_400)
+}
+
 /// Until the next minute begins.
 pub(crate) fn seconds_left(change: &Change<'_>) -> u32 {
     u32::try_from(60 - change.now.0.rem_euclid(60)).unwrap_or(60)
 }
 
+/// What the names of keys and devices are counted under that never registered.
+const UNREGISTERED: &str = "unregistered";
 /// Of each kind, between two thaws.
 const MOST_ALARMS_TOLD: u32 = 16;
 /// Of each kind, between two thaws, where the claim has no limit: each is a row that is counted anew with

@@ -105,6 +105,15 @@ fn parse_authority(
     })
 }
 
+pub(crate) fn authority(db: &Connection, name: &str) -> Result<Option<AuthorityRecord>, Fault> {
+    let sql = "SELECT definition, der, subject FROM registered_ca WHERE name = ?1";
+    let found = db
+        .prepare_cached(sql)?
+        .query_row([name], read_authority)
+        .optional()?;
+    found.map(parse_authority).transpose()
+}
+
 pub(crate) fn authorities(db: &Connection) -> Result<Vec<AuthorityRecord>, Fault> {
     let sql = "SELECT definition, der, subject FROM registered_ca ORDER BY name";
     let mut statement = db.prepare_cached(sql)?;

@@ -1,5 +1,7 @@
 //! Pending certificates: issued to (claim, key) before their device is known.
 
+use std::collections::BTreeMap;
+
 use imprint_identity::UnixTime;
 use imprint_registrar::Serial;
 use imprint_registrar::ledger::{
@@ -10,6 +12,7 @@ use imprint_registrar::ledger::{
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde_json::json;
 
+use crate::approval;
 use crate::certificate::{self, Intent};
 use crate::change::Change;
 use crate::claim::{self, Claim};
@@ -112,12 +115,10 @@ pub(crate) fn intend(
     if claim.record.state != ClaimState::Active || !is_heard(change, &claim, grant.shown)? {
         return Ok(Claimed::Changed);
     }
-    // 2. The same question has its answer already; one that is not good any more ends.
-    if let Some(same) = of_key(change.db, claim.number, grant.key)? {
-        if is_good(change, &same.record) {
-            return Ok(Claimed::Done(same.record));
-        }
-        end(change, &same, RevocationReason::Superseded)?;
+    // 2. The same question has its answer already.
+    let same = of_key(change.db, claim.number, grant.key)?;
+    if let Some(same) = same.as_ref().filter(|same| is_good(change, &same.record)) {
+        return Ok(Claimed::Done(same.record.clone()));
     }
     if let Some(owner) = device::key_owner(change.db, &grant.key.0)? {
         let released =
@@ -127,16 +128,16 @@ pub(crate) fn intend(
         }
     }
     // 3. Not too fast, and not too many.
-    let limits = &claim.record.claim.limits;
-    let asked = claim.asked.in_it(claim::minute_of(change));
-    let too_fast = limits.per_minute > 0 && asked >= limits.per_minute;
-    let too_many = limits.pending > 0 && claim.record.pending >= limits.pending;
-    if too_fast || too_many {
-        return Ok(Claimed::Limited {
-            seconds: claim::seconds_left(change),
-        });
+    let waits = |same: &Pending| same.record.state == PendingState::Pending;
+    let ended = u32::from(same.as_ref().is_some_and(waits));
+    if let Some((seconds, why)) = claim::held_back(change, &claim, ended)? {
+        claim::tell_held_back(change, &claim, &why, &grant.origin_of_request.address)?;
+        return Ok(Claimed::Limited { seconds, why });
     }
-    // 4. Certificate, record, count, journal.
+    // 4. What is not good any more ends; certificate, record, count, journal.
+    if let Some(same) = same {
+        end(change, &same, RevocationReason::Superseded)?;
+    }
     write_down(change, &claim, grant)?;
     claim::count_asked(change, &claim)?;
     let detail = json!({
@@ -233,11 +234,20 @@ pub(crate) fn settle(
     Ok(Some(pending.record))
 }
 
-/// Ends a pending record; its certificate is revoked if it is no device's.
+/// Ends a pending record; its certificate is revoked if it is no device's, and that is told.
 fn end(change: &Change<'_>, pending: &Pending, reason: RevocationReason) -> Result<(), Fault> {
-    if pending.record.state == PendingState::Pending {
+    let record = &pending.record;
+    if record.state == PendingState::Pending {
         claim_certificate::end_bare(change, pending.certificate, reason)?;
         claim::count_ended(change, pending.claim)?;
+        let detail = json!({
+            "serial": record.serial.to_string(),
+            "key": record.key.to_string(),
+            "since": record.at.0,
+            "was": record.certificate_state.as_str(),
+            "reason": reason.as_str(),
+        });
+        change.journal("pending-expired", &record.claim, &detail)?;
     }
     change
         .db
@@ -262,17 +272,19 @@ pub(crate) fn expire(change: &Change<'_>, before: UnixTime) -> Result<u64, Fault
         let rows = statement.query_map((before.0, MOST_EXPIRED), read)?;
         rows.collect::<Result<_, _>>()?
     };
+    let mut lost: BTreeMap<i64, Vec<String>> = BTreeMap::new();
     for pending in &due {
         end(change, pending, RevocationReason::CessationOfOperation)?;
-        let record = &pending.record;
-        let detail = json!({
-            "serial": record.serial.to_string(),
-            "key": record.key.to_string(),
-            "since": record.at.0,
-            "was": record.certificate_state.as_str(),
-            "reason": RevocationReason::CessationOfOperation.as_str(),
-        });
-        change.journal("pending-expired", &record.claim, &detail)?;
+        // One device that waits for its approval asks again and again, with new keys maybe.
+        let key = pending.record.key;
+        let name = match approval::listed_for(change.db, key)? {
+            Some(device) => device.to_string(),
+            None => format!("key {key}"),
+        };
+        lost.entry(pending.claim).or_default().push(name);
+    }
+    for (claim, names) in &lost {
+        claim::count_lost(change, *claim, names)?;
     }
     Ok(due.len() as u64)
 }

@@ -2,6 +2,7 @@
 
 use imprint_identity::Step;
 use imprint_registrar::Serial;
+use imprint_registrar::claims::definition::AutoRegistration;
 use imprint_registrar::ledger::{
     CertificateFingerprint, CertificateOrigin, CertificateState, ClaimState, Claimed, DeviceState,
     Generation, KeyFingerprint, PendingState, Registered, RegistrationCertificate,
@@ -12,7 +13,8 @@ use serde_json::json;
 use crate::approval::{self, Place};
 use crate::certificate::{self, Intent};
 use crate::change::Change;
-use crate::claim::{self, Claim};
+use crate::claim::{self, Claim, Hindrance};
+use crate::definition;
 use crate::device::{self, Device, Newcomer};
 use crate::fault::Fault;
 use crate::pending::{self, Pending};
@@ -29,7 +31,9 @@ pub(crate) fn register(
             serial,
             answer,
         } => of_claim(change, grant, claim, *shown, serial, answer),
-        RegistrationCertificate::Foreign { serial, .. } => foreign(change, grant, serial),
+        RegistrationCertificate::Foreign {
+            authority, serial, ..
+        } => foreign(change, grant, authority, serial),
     }
 }
 
@@ -61,7 +65,8 @@ fn of_claim(
     if !is_good || !is_heard {
         return Ok(Claimed::Changed);
     }
-    if let Some(no) = limited(change, grant, &claim)? {
+    let expected = is_expected(change, grant)?;
+    if let Some(no) = limited(change, grant, &claim, expected)? {
         return Ok(no);
     }
     // 3. Device, key and thing are as they were when this was decided.
@@ -89,7 +94,7 @@ fn of_claim(
             grant.thing.as_ref().map(|thing| thing.name.as_str()),
             answer,
         ))?;
-    claim::count_granted(change, &claim, !grant.listed)?;
+    claim::count_granted(change, &claim, !expected)?;
     journal(change, grant, serial, Some(&claim.record.claim.name))?;
     Ok(Claimed::Done(Registered {
         device: device::by_number(change.db, number)?.record,
@@ -127,36 +132,33 @@ fn limited(
     change: &Change<'_>,
     grant: &RegistrationGrant,
     claim: &Claim,
+    expected: bool,
 ) -> Result<Option<Claimed<Registered>>, Fault> {
-    let limits = &claim.record.claim.limits;
-    if limits.total > 0 && claim.record.granted >= limits.total {
-        return Ok(Some(Claimed::UsedUp));
+    let address = &grant.origin_of_request.address;
+    let hindrance = claim::one_more(change, claim, &grant.hardware, expected, address)?;
+    Ok(hindrance.map(|hindrance| match hindrance {
+        Hindrance::UsedUp => Claimed::UsedUp,
+        Hindrance::Limited { seconds, why } => Claimed::Limited { seconds, why },
+        Hindrance::Frozen => Claimed::Changed,
+    }))
+}
+
+/// Whether somebody has named this device beforehand: on the allowlist, or by approving its key.
+fn is_expected(change: &Change<'_>, grant: &RegistrationGrant) -> Result<bool, Fault> {
+    if grant.listed {
+        return Ok(true);
     }
-    let in_minute = claim.granted.in_it(claim::minute_of(change));
-    if limits.per_minute > 0 && in_minute >= limits.per_minute {
-        return Ok(Some(Claimed::Limited {
-            seconds: claim::seconds_left(change),
-        }));
-    }
-    let hour = claim::hour_of(change);
-    let (before, expected) = (claim.unlisted.in_it(hour), limits.expected_in(hour));
-    if let Some(expected) = expected.filter(|&expected| !grant.listed && before >= expected) {
-        let reason = format!(
-            "{} devices wanted to register with this claim within the hour and {expected} were \
-             expected, the last one {} from {}.",
-            before.saturating_add(1),
-            grant.hardware,
-            grant.origin_of_request.address
-        );
-        claim::freeze(change, claim, &reason)?;
-        return Ok(Some(Claimed::Changed));
-    }
-    Ok(None)
+    let Some(device) = device::by_name(change.db, grant.device.as_str())? else {
+        return Ok(false);
+    };
+    let place = approval::place(change.db, device.number, grant.key)?;
+    Ok(matches!(place, Some(Place::Approved { until }) if until > change.now))
 }
 
 fn foreign(
     change: &Change<'_>,
     grant: &RegistrationGrant,
+    authority: &str,
     serial: &Serial,
 ) -> Result<Claimed<Registered>, Fault> {
     // 1. It is on record already: a hundred first connections make one device.
@@ -171,11 +173,15 @@ fn foreign(
             _ => Claimed::Changed,
         });
     }
-    // 2. Device, key and thing are as they were when this was decided.
+    // 2. Its CA takes it in now, and in this way: it may have been switched off since the device came.
+    if !takes_in(change, grant, authority)? {
+        return Ok(Claimed::Changed);
+    }
+    // 3. Device, key and thing are as they were when this was decided.
     let Decided::As(mut device) = as_decided(change, grant)? else {
         return Ok(Claimed::Changed);
     };
-    // 3. Device, key owner, certificate, thing, journal.
+    // 4. Device, key owner, certificate, thing, journal.
     let number = name_or_touch(change, grant, &mut device)?;
     if let Some(thing) = &grant.thing {
         thing::write(change, number, thing)?;
@@ -188,6 +194,23 @@ fn foreign(
         answer: Vec::new(),
         again: false,
     }))
+}
+
+/// Whether a registered CA admits this device, as it was decided.
+fn takes_in(change: &Change<'_>, grant: &RegistrationGrant, name: &str) -> Result<bool, Fault> {
+    let Some(authority) = definition::authority(change.db, name)? else {
+        return Ok(false);
+    };
+    let ca = authority.ca;
+    let as_told = match ca.auto {
+        AutoRegistration::Jitp => true,
+        AutoRegistration::Jitr => grant.held,
+        AutoRegistration::Off => false,
+    };
+    Ok(ca.active
+        && as_told
+        && ca.product == grant.product
+        && *ca.template.as_ref().unwrap_or(&ca.product) == grant.template)
 }
 
 /// As if it had been intended and settled here, in one. Its first use is VERIFY.

@@ -1,6 +1,8 @@
 //! Recall for claims and newcomers: who is this certificate, and what bears on its request.
 
-use imprint_registrar::ledger::{ArrivalFacts, ArrivalQuery, RegistrationFacts, RegistrationQuery};
+use imprint_registrar::ledger::{
+    ArrivalFacts, ArrivalQuery, CertificateState, RegistrationFacts, RegistrationQuery,
+};
 use rusqlite::Connection;
 
 use crate::approval::Place;
@@ -88,7 +90,10 @@ pub(crate) fn registration(
     if let Some(hardware) = &query.hardware {
         let text = hardware.text();
         if let Some(device) = device::by_hardware(db, &text)? {
-            facts.device_has_live = !certificate::live(db, device.number)?.is_empty();
+            let live = certificate::live(db, device.number)?;
+            facts.device_has_live = !live.is_empty();
+            let is_active = |state| state == CertificateState::Active;
+            facts.device_in_use = live.iter().any(|one| is_active(one.record.state));
             if let Some(key) = key
                 && let Some(Place::Approved { until }) = approval::place(db, device.number, key)?
             {
@@ -102,6 +107,10 @@ pub(crate) fn registration(
     }
     if let Some(name) = &query.thing {
         facts.thing = thing::by_name(db, name)?.map(|thing| thing.record);
+        facts.named = device::by_name(db, name)?.map(|device| device.record.id);
+    }
+    if let Some(name) = &query.authority {
+        facts.authority = definition::authority(db, name)?;
     }
     Ok(facts)
 }

@@ -2,8 +2,8 @@
 
 use imprint_identity::{DeviceId, HardwareId, IdentityStrength, Step};
 use imprint_registrar::ledger::{
-    CertificateRecord, CertificateState, DeviceState, Generation, Grant, Intention, KeyFingerprint,
-    RevocationReason, TokenHash, TokenState, Wait, Waited,
+    CertificateRecord, CertificateState, ClaimState, DeviceState, Generation, Grant, Intention,
+    KeyFingerprint, RevocationReason, TokenHash, TokenState, Wait, Waited,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::approval::{self, Place};
 use crate::certificate::{self, Certificate, Intent};
 use crate::change::Change;
+use crate::claim::{self, Claim, Hindrance};
 use crate::device::{self, Device, Newcomer};
 use crate::fault::Fault;
 use crate::token::{self, Token};
@@ -174,7 +175,15 @@ pub(crate) fn wait(change: &Change<'_>, wait: &Wait) -> Result<Waited, Fault> {
     {
         return Ok(Waited::Changed);
     }
-    // 3. Device, lease, list, journal.
+    // 3. Who comes by a claim counts against it.
+    let claim = match &wait.claim {
+        Some(name) => match by_claim(change, wait, name)? {
+            Ok(claim) => Some(claim),
+            Err(no) => return Ok(no),
+        },
+        None => None,
+    };
+    // 4. Device, lease, list, counts, journal.
     let number = name_or_touch(change, &asker, device, DeviceState::Held)?;
     if let Some(token) = &token {
         begin_lease(change, token, &asker, number)?;
@@ -185,17 +194,37 @@ pub(crate) fn wait(change: &Change<'_>, wait: &Wait) -> Result<Waited, Fault> {
         wait.key,
         token.as_ref().map(|token| token.number),
     )?;
+    if let Some(claim) = &claim {
+        claim::count_newcomer(change, claim, !wait.listed)?;
+    }
     let detail = json!({
         "enrollment": wait.enrollment.to_string(),
         "key": wait.key.to_string(),
         "hardware": wait.hardware.text().as_str(),
         "product": wait.product,
+        "claim": wait.claim,
         "token": token.as_ref().map(|token| token.record.id.as_str()),
         "door": wait.origin_of_request.door,
         "address": wait.origin_of_request.address,
     });
     change.journal("enrollment-waiting", wait.device.as_str(), &detail)?;
     Ok(Waited::Listed)
+}
+
+/// The claim by which a device comes to wait, if it may.
+fn by_claim(change: &Change<'_>, wait: &Wait, name: &str) -> Result<Result<Claim, Waited>, Fault> {
+    let found = claim::by_name(change.db, name)?;
+    let Some(claim) = found.filter(|claim| claim.record.state == ClaimState::Active) else {
+        return Ok(Err(Waited::Changed));
+    };
+    let address = &wait.origin_of_request.address;
+    let hindrance = claim::one_more(change, &claim, &wait.hardware, wait.listed, address)?;
+    Ok(match hindrance {
+        None => Ok(claim),
+        Some(Hindrance::UsedUp) => Err(Waited::UsedUp),
+        Some(Hindrance::Limited { seconds, why }) => Err(Waited::Limited { seconds, why }),
+        Some(Hindrance::Frozen) => Err(Waited::Changed),
+    })
 }
 
 fn is_listed(change: &Change<'_>, wait: &Wait, device: &Device) -> Result<bool, Fault> {

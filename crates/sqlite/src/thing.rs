@@ -12,14 +12,14 @@ use serde_json::json;
 
 use crate::change::Change;
 use crate::decode::Columns;
-use crate::device::at_most;
+use crate::device::{self, at_most};
 use crate::fault::Fault;
 
 macro_rules! select_thing {
     ($where:literal) => {
         concat!(
             "SELECT t.number, t.name, d.name, t.type, t.billing_group, t.groups, t.attributes,
-                    t.policies, t.created_at, t.updated_at, t.version
+                    t.policies, t.created_at, t.updated_at, t.version, t.device
              FROM thing t JOIN device d ON d.number = t.device ",
             $where
         )
@@ -29,12 +29,15 @@ macro_rules! select_thing {
 /// A thing with its number.
 pub(crate) struct Thing {
     number: i64,
+    /// The number of its device.
+    device: i64,
     pub(crate) record: ThingRecord,
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Thing> {
     Ok(Thing {
         number: row.get(0)?,
+        device: row.get(11)?,
         record: ThingRecord {
             name: row.get(1)?,
             device: row.device(2)?,
@@ -94,10 +97,15 @@ pub(crate) fn is_as_decided(
     device: &DeviceId,
     thing: &ThingChange,
 ) -> Result<bool, Fault> {
+    let named = device::by_name(db, &thing.name)?;
+    if named.is_some_and(|other| other.record.id != *device) {
+        return Ok(false);
+    }
     Ok(match (by_name(db, &thing.name)?, thing.version) {
         (None, None) => true,
         (Some(there), Some(version)) => {
-            there.record.version == version && there.record.device == *device
+            let may_have = there.record.device == *device || thing.name == device.as_str();
+            there.record.version == version && may_have
         }
         _ => false,
     })
@@ -115,7 +123,14 @@ pub(crate) fn write(change: &Change<'_>, device: i64, thing: &ThingChange) -> Re
             )?
             .execute((&policy.name, policy.document.as_deref()))?;
     }
-    match by_name(change.db, &thing.name)? {
+    let mut there = by_name(change.db, &thing.name)?;
+    if let Some(others) = there.take_if(|there| there.device != device) {
+        let sql = "DELETE FROM thing WHERE number = ?1";
+        change.db.prepare_cached(sql)?.execute([others.number])?;
+        let detail = json!({ "thing": thing.name, "was": others.record.device.as_str() });
+        change.journal("thing-taken-back", &thing.name, &detail)?;
+    }
+    match there {
         Some(there) if there.record.values == thing.values => {}
         Some(there) => update(change, &there, &thing.values)?,
         None => {

@@ -7,7 +7,7 @@ use imprint_attest::{
 use imprint_identity::{HardwareId, UnixTime};
 use imprint_pkix::certificate::Certificate;
 
-use super::definition::{CaMode, Template};
+use super::definition::Template;
 use super::{fingerprint_of, permit::claim_is_good};
 use crate::enroll::{Origin, Registrar};
 use crate::ledger::{
@@ -72,7 +72,8 @@ pub struct JustInTime {
     pub(super) authority: AuthorityRecord,
     pub(super) product: Product,
     pub(super) template: Option<Template>,
-    pub(super) sni: bool,
+    /// Whether it has named a server in TLS.
+    pub(super) names_server: bool,
 }
 
 impl JustInTime {
@@ -321,7 +322,7 @@ fn newcomer(
                         .detail(format!("CA {} names template {name}", authority.ca.name)));
                 }
                 return Ok(JustInTime {
-                    sni: authority.ca.mode == CaMode::Default || sni.is_some(),
+                    names_server: sni.is_some(),
                     chained,
                     authority,
                     product,

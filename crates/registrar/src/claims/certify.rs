@@ -134,8 +134,9 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                         Claimed::Done(record) => record,
                         Claimed::Changed => continue,
                         Claimed::UsedUp => return Err(Code::ClaimUsedUp.into()),
-                        Claimed::Limited { seconds } => {
-                            return Err(Refusal::new(Code::ClaimLimited).after(seconds));
+                        Claimed::Limited { seconds, why } => {
+                            let refusal = Refusal::new(Code::ClaimLimited).detail(why);
+                            return Err(refusal.after(seconds));
                         }
                     }
                 }

@@ -36,8 +36,14 @@ pub struct ClaimLimits {
     pub total: u64,
     /// New certificates a minute, and registrations a minute. Above it devices are told to wait.
     pub per_minute: u32,
-    /// Certificates that wait for their registration at one time. Above it devices are told to wait.
+    /// Certificates that wait for their registration at one time, beyond one for each hardware id on
+    /// the product's allowlist and each device that the claim has registered since yesterday. Above it
+    /// devices are told to wait.
     pub pending: u32,
+    /// The claim is frozen when so many keys have been certified and never registered since yesterday,
+    /// beyond one for each hardware id on the product's allowlist and each device that was registered.
+    /// One key, and one device that waits for approval, counts once.
+    pub unregistered: u32,
     /// The claim is frozen when so many different hardware ids that are not on the allowlist have
     /// asked. Only counted where the allowlist is asked.
     pub unknown_hardware: u32,
@@ -55,7 +61,8 @@ impl Default for ClaimLimits {
         Self {
             total: 0,
             per_minute: 0,
-            pending: 20_000,
+            pending: 2_000,
+            unregistered: 1_000,
             unknown_hardware: 20,
             two_keys: 3,
             expected_per_hour: Vec::new(),

@@ -3,9 +3,9 @@
 use imprint_identity::{DeviceId, UnixTime};
 
 use super::arrive::JustInTime;
-use super::definition::AutoRegistration;
+use super::definition::{AutoRegistration, CaMode, RegisteredCa};
 use super::permit::{Join, Joining, may_join, newcomers_key_is_welcome, thing_change};
-use super::register::{Registration, waiting};
+use super::register::Registration;
 use crate::enroll::{ATTEMPTS, Chance, Origin, Registrar, random};
 use crate::ledger::{
     Claimed, Credential, Ledger, RegistrationCertificate, RegistrationFacts, RegistrationGrant,
@@ -67,6 +67,8 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 serial: Some(serial),
                 hardware: Some(registration.hardware.clone()),
                 thing: registration.thing.as_ref().map(|thing| thing.name.clone()),
+                authority: Some(newcomer.authority.ca.name.clone()),
+                template: newcomer.template.as_ref().map(|one| one.name.clone()),
                 ..RegistrationQuery::default()
             };
             let facts = self.ledger().registration_facts(&query, now).await?;
@@ -76,29 +78,30 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             }
 
             // 2. Permit.
-            may_register_itself(newcomer)?;
+            let ca = may_register_itself(newcomer, &facts)?;
             newcomers_key_is_welcome(key, public_key, &facts, self.authorities())?;
             let joining = Joining {
                 hardware: &registration.hardware,
-                strength: newcomer.authority.ca.proves(),
+                strength: ca.proves(),
                 key,
                 listed_only: false,
             };
             let device = match may_join(&joining, &facts, now)? {
                 Join::Register(device) => device,
                 Join::Wait(device) => {
-                    let wait = waiting(enrollment, &device, &joining, &facts, origin);
-                    self.wait(wait, now).await?;
+                    self.list(enrollment, &device, &joining, None, &facts, origin, now)
+                        .await?;
                     continue;
                 }
             };
 
-            self.paced(&newcomer.product, &registration.hardware, origin)?;
+            self.paced(&newcomer.product, &joining, &facts, origin)?;
 
             // 3. Register, in one transaction; then its certificate is in use.
             let grant = grant(
                 enrollment,
                 newcomer,
+                ca,
                 registration,
                 serial,
                 device,
@@ -139,25 +142,39 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
     }
 }
 
-fn may_register_itself(newcomer: &JustInTime) -> Result<(), Refusal> {
-    let ca = &newcomer.authority.ca;
-    if !newcomer.sni {
-        return Err(Refusal::new(Code::SniMissing).detail(format!("CA {}", ca.name)));
+/// Whether the CA takes this newcomer in, as it stands now and not as it stood at the arrival.
+fn may_register_itself<'a>(
+    newcomer: &JustInTime,
+    facts: &'a RegistrationFacts,
+) -> Result<&'a RegisteredCa, Refusal> {
+    let before = &newcomer.authority;
+    let about = |code: Code| Refusal::new(code).detail(format!("CA {}", before.ca.name));
+    let now = facts.authority.as_ref();
+    // Another CA may have taken its name.
+    let now = now.filter(|now| now.der == before.der);
+    let ca = &now.ok_or_else(|| about(Code::CaNotRegistered))?.ca;
+    if ca.mode != CaMode::Default && !newcomer.names_server {
+        return Err(about(Code::SniMissing));
     }
     if !ca.active || ca.auto == AutoRegistration::Off {
-        return Err(Refusal::new(Code::CaDoesNotRegister).detail(format!("CA {}", ca.name)));
+        return Err(about(Code::CaDoesNotRegister));
     }
-    if let Some(template) = newcomer.template.as_ref().filter(|one| !one.enabled) {
+    if ca.product != before.ca.product || ca.template != before.ca.template {
+        // What the device was to become is decided anew when it connects again.
+        return Err(Refusal::new(Code::Busy).detail(format!("CA {} is used otherwise", ca.name)));
+    }
+    if let Some(template) = facts.template.as_ref().filter(|one| !one.enabled) {
         return Err(
             Refusal::new(Code::TemplateDisabled).detail(format!("template {}", template.name))
         );
     }
-    Ok(())
+    Ok(ca)
 }
 
 fn grant(
     enrollment: EnrollmentId,
     newcomer: &JustInTime,
+    ca: &RegisteredCa,
     registration: &Registration,
     serial: Serial,
     device: DeviceId,
@@ -176,7 +193,7 @@ fn grant(
         device_version: facts.device.as_ref().map(|known| known.version),
         key: joining.key,
         certificate: RegistrationCertificate::Foreign {
-            authority: newcomer.authority.ca.name.clone(),
+            authority: ca.name.clone(),
             serial,
             der: certificate.der().to_vec(),
             to_be_signed: certificate.to_be_signed().to_vec(),
@@ -187,8 +204,7 @@ fn grant(
         thing: thing
             .map(|spec| thing_change(spec, &device, facts))
             .transpose()?,
-        held: newcomer.authority.ca.auto == AutoRegistration::Jitr
-            || thing.is_some_and(|thing| thing.inactive),
+        held: ca.auto == AutoRegistration::Jitr || thing.is_some_and(|thing| thing.inactive),
         listed: facts.allowed,
         origin_of_request: origin.clone(),
         device,

@@ -281,14 +281,23 @@ pub(super) fn thing_change(
     facts: &RegistrationFacts,
 ) -> Result<ThingChange, Refusal> {
     spec.check()?;
-    if let Some(other) = facts.thing.as_ref().filter(|other| other.device != *device) {
+    // Under its own name a device is not kept out by one that was faster to call itself so.
+    let is_own = spec.name == device.as_str();
+    let others = facts.thing.as_ref().filter(|other| other.device != *device);
+    if let Some(other) = others.filter(|_| !is_own) {
         return Err(Refusal::new(Code::ThingTaken)
             .detail(format!("thing {} is {}", other.name, other.device))
             .about(device.as_str()));
     }
+    // A template may let the device choose; it does not choose to be called like another one.
+    if let Some(other) = facts.named.as_ref().filter(|other| *other != device) {
+        return Err(Refusal::new(Code::ThingTaken)
+            .detail(format!("{other} is the name of another device"))
+            .about(device.as_str()));
+    }
     Ok(ThingChange {
         name: spec.name.clone(),
-        values: spec.over(facts.thing.as_ref())?,
+        values: spec.over(facts.thing.as_ref().filter(|_| others.is_none()))?,
         policies: spec.policies.clone(),
         version: facts.thing.as_ref().map(|thing| thing.version),
     })

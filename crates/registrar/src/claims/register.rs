@@ -9,8 +9,9 @@ use super::thing::ThingSpec;
 use crate::enroll::{ATTEMPTS, Chance, Origin, Registrar, random};
 use crate::issue::name_of;
 use crate::ledger::{
-    ClaimAlarm, ClaimAlarmKind, Claimed, Ledger, PendingRecord, PendingState, Registered,
-    RegistrationCertificate, RegistrationFacts, RegistrationGrant, RegistrationQuery, Wait,
+    ClaimAlarm, ClaimAlarmKind, ClaimRecord, Claimed, Ledger, PendingRecord, PendingState,
+    Registered, RegistrationCertificate, RegistrationFacts, RegistrationGrant, RegistrationQuery,
+    Wait, Waited,
 };
 use crate::product::Product;
 use crate::refusal::{Code, Refusal};
@@ -81,31 +82,16 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             }
 
             // 3. Permit: may this device join, and what will its thing be?
-            let joining = Joining {
-                hardware: &registration.hardware,
-                strength: IdentityStrength::Asserted,
-                key: opening.key,
-                listed_only: claim.claim.allowlist,
-            };
-            let join = match may_join(&joining, &facts, now) {
-                Ok(join) => join,
-                Err(refusal) => {
-                    let speaker = &opening.speaker;
-                    let other_product = facts
-                        .device
-                        .as_ref()
-                        .is_some_and(|device| device.product != claim.claim.product);
-                    if !other_product {
-                        self.brake(&refusal, speaker, &joining, origin, now).await;
-                    }
-                    return Err(refusal);
-                }
-            };
-            let device = match join {
+            let joining = joining(opening, &registration.hardware, claim);
+            let device = match self
+                .joins(&joining, &facts, claim, &opening.speaker, origin, now)
+                .await?
+            {
                 Join::Register(device) => device,
                 Join::Wait(device) => {
-                    let wait = waiting(enrollment, &device, &joining, &facts, origin);
-                    self.wait(wait, now).await?;
+                    let by = Some(claim.claim.name.clone());
+                    self.list(enrollment, &device, &joining, by, &facts, origin, now)
+                        .await?;
                     continue;
                 }
             };
@@ -116,7 +102,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
 
             // 4. Newcomers come in at the fleet's pace, claims or not.
             let product = facts.product.as_ref().ok_or(Code::ProductUnknown)?;
-            self.paced(product, &registration.hardware, origin)?;
+            self.paced(product, &joining, &facts, origin)?;
 
             // 5. Register, in one transaction.
             let grant = RegistrationGrant {
@@ -148,36 +134,133 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                     }
                 }
                 Claimed::UsedUp => return Err(Code::ClaimUsedUp.into()),
-                Claimed::Limited { seconds } => {
-                    return Err(Refusal::new(Code::ClaimLimited).after(seconds));
+                Claimed::Limited { seconds, why } => {
+                    let refusal = Refusal::new(Code::ClaimLimited).detail(why);
+                    return Err(refusal.after(seconds));
                 }
             }
         }
         Err(Code::Busy.into())
     }
 
-    /// Puts a device on the list that an operator approves from. `Ok`: the facts have changed.
-    pub(super) async fn wait(&self, wait: Wait, now: UnixTime) -> Result<(), Refusal> {
-        let device = wait.device.clone();
-        match self.ledger().enrollment_wait(wait, now).await? {
-            crate::ledger::Waited::Changed => Ok(()),
-            crate::ledger::Waited::Listed => {
+    /// Whether a device with this hardware may be registered, as far as the fleet itself knows: asked
+    /// before anybody else is, such as a hook. Nothing is written but what the claim's brake counts, and
+    /// [`Self::claim_register`] judges it all again.
+    pub async fn claim_may_register(
+        &self,
+        opening: &Opening,
+        hardware: &HardwareId,
+        origin: &Origin,
+        now: UnixTime,
+    ) -> Result<(), Refusal> {
+        let outcome = self.may_register(opening, hardware, origin, now).await;
+        self.noted(outcome, &opening.speaker, origin, now)
+    }
+
+    async fn may_register(
+        &self,
+        opening: &Opening,
+        hardware: &HardwareId,
+        origin: &Origin,
+        now: UnixTime,
+    ) -> Result<(), Refusal> {
+        let query = RegistrationQuery {
+            serial: Some(opening.serial),
+            template: Some(opening.template_name.clone()),
+            hardware: Some(hardware.clone()),
+            ..RegistrationQuery::default()
+        };
+        let facts = self.claim_facts(&opening.speaker, query, now).await?;
+        let claim = facts.claim.as_ref().ok_or(Code::ClaimUnknown)?;
+        template_is_good(&opening.template_name, &facts, claim)?;
+        if pending_is_good(&facts, claim, now)?.state == PendingState::Registered {
+            // What it registered is answered again, or refused, when all of it is known.
+            return Ok(());
+        }
+        let joining = joining(opening, hardware, claim);
+        let join = self
+            .joins(&joining, &facts, claim, &opening.speaker, origin, now)
+            .await?;
+        match join {
+            // Whom an operator has on the list already, a hook has been asked about.
+            Join::Wait(device) if facts.listed_for.as_ref() == Some(&device) => {
                 Err(Refusal::new(Code::ApprovalPending).about(device.as_str()))
             }
+            Join::Wait(_) | Join::Register(_) => Ok(()),
         }
     }
 
-    /// Whether it is this device's turn. What tells devices apart here is what they say they are: keys
-    /// that the server makes are new each time.
+    /// May this device join? A no is counted where it would show that the claim's key has leaked.
+    async fn joins(
+        &self,
+        joining: &Joining<'_>,
+        facts: &RegistrationFacts,
+        claim: &ClaimRecord,
+        speaker: &ClaimSpeaker,
+        origin: &Origin,
+        now: UnixTime,
+    ) -> Result<Join, Refusal> {
+        let refusal = match may_join(joining, facts, now) {
+            Ok(join) => return Ok(join),
+            Err(refusal) => refusal,
+        };
+        let other_product = facts
+            .device
+            .as_ref()
+            .is_some_and(|device| device.product != claim.claim.product);
+        if !other_product {
+            let in_use = facts.device_in_use;
+            self.brake(&refusal, speaker, joining, in_use, origin, now)
+                .await;
+        }
+        Err(refusal)
+    }
+
+    /// Puts a device on the list that an operator approves from, when it is its turn. `Ok`: the facts
+    /// have changed. `claim`: by which it comes.
+    pub(super) async fn list(
+        &self,
+        enrollment: EnrollmentId,
+        device: &DeviceId,
+        joining: &Joining<'_>,
+        claim: Option<String>,
+        facts: &RegistrationFacts,
+        origin: &Origin,
+        now: UnixTime,
+    ) -> Result<(), Refusal> {
+        // Who is on it asks for what is on record.
+        if facts.listed_for.as_ref() != Some(device) {
+            let product = facts.product.as_ref().ok_or(Code::ProductUnknown)?;
+            self.paced(product, joining, facts, origin)?;
+        }
+        let wait = Wait {
+            claim,
+            ..waiting(enrollment, device, joining, facts, origin)
+        };
+        match self.ledger().enrollment_wait(wait, now).await? {
+            Waited::Changed => Ok(()),
+            outcome => Err(outcome.refusal().about(device.as_str())),
+        }
+    }
+
+    /// Whether it is this device's turn. A hardware id on the allowlist has one turn, with however many
+    /// keys: the server makes a new one each time. Off the list anybody can call itself anything, so
+    /// there it is the key that waits.
     pub(super) fn paced(
         &self,
         product: &Product,
-        hardware: &HardwareId,
+        joining: &Joining<'_>,
+        facts: &RegistrationFacts,
         origin: &Origin,
     ) -> Result<(), Refusal> {
-        let who = super::fingerprint_of(hardware.text().as_bytes()).0;
+        let hardware = joining.hardware.text();
+        let who = if facts.allowed {
+            super::fingerprint_of(hardware.as_bytes()).0
+        } else {
+            joining.key.0
+        };
         self.pace(product, &who, origin)
-            .map_err(|refusal| refusal.about(hardware.text().as_str()))
+            .map_err(|refusal| refusal.about(hardware.as_str()))
     }
 
     /// Counts what would show that a claim's key has leaked. The refusal stands whether or not it
@@ -187,12 +270,16 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         refusal: &Refusal,
         speaker: &ClaimSpeaker,
         joining: &Joining<'_>,
+        in_use: bool,
         origin: &Origin,
         now: UnixTime,
     ) {
         let kind = match refusal.code {
             Code::HardwareNotAllowed => ClaimAlarmKind::UnknownHardware,
-            Code::DeviceExists => ClaimAlarmKind::TwoKeys,
+            // A board that has lost its answer, with a key that the server made, comes with another
+            // key, and nobody has used the first. It is refused, for it may be somebody else; whoever
+            // has taken over a device that is in use is somebody else.
+            Code::DeviceExists if in_use => ClaimAlarmKind::TwoKeys,
             _ => return,
         };
         tracing::warn!(
@@ -215,6 +302,15 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "an alarm could not be kept"),
         }
+    }
+}
+
+fn joining<'a>(opening: &Opening, hardware: &'a HardwareId, claim: &ClaimRecord) -> Joining<'a> {
+    Joining {
+        hardware,
+        strength: IdentityStrength::Asserted,
+        key: opening.key,
+        listed_only: claim.claim.allowlist,
     }
 }
 
@@ -257,7 +353,7 @@ fn answered(
 }
 
 /// What is written down for a device that waits for approval.
-pub(super) fn waiting(
+fn waiting(
     enrollment: EnrollmentId,
     device: &DeviceId,
     joining: &Joining<'_>,
@@ -277,6 +373,8 @@ pub(super) fn waiting(
         device_version: facts.device.as_ref().map(|known| known.version),
         key: joining.key,
         token: None,
+        claim: None,
+        listed: facts.allowed,
         origin_of_request: origin.clone(),
     }
 }

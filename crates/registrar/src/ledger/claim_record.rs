@@ -56,7 +56,7 @@ words! {
     ClaimAlarmKind {
         /// Hardware that is not on the allowlist has asked.
         UnknownHardware = "unknown-hardware",
-        /// A second key has asked for hardware that is registered.
+        /// A second key has asked for a device whose first certificate is in use.
         TwoKeys = "two-keys",
     }
 }
@@ -376,6 +376,8 @@ pub struct RegistrationQuery {
     pub hardware: Option<HardwareId>,
     /// The name of the thing.
     pub thing: Option<String>,
+    /// The registered CA.
+    pub authority: Option<String>,
 }
 
 /// Everything that bears on one request of a claim or a newcomer, read at one moment.
@@ -400,6 +402,8 @@ pub struct RegistrationFacts {
     pub device: Option<DeviceRecord>,
     /// Whether that device has a certificate that lives.
     pub device_has_live: bool,
+    /// Whether one of them has been used.
+    pub device_in_use: bool,
     /// Whether the hardware is on the product's allowlist.
     pub allowed: bool,
     /// Until when (device, key) is approved.
@@ -408,6 +412,10 @@ pub struct RegistrationFacts {
     pub listed_for: Option<DeviceId>,
     /// The thing of this name.
     pub thing: Option<ThingRecord>,
+    /// The device whose name the thing would have.
+    pub named: Option<DeviceId>,
+    /// The registered CA of this name.
+    pub authority: Option<AuthorityRecord>,
 }
 
 /// The permission to register one device with a certificate that is there already: a pending one, or
@@ -486,6 +494,8 @@ pub enum Claimed<T> {
     Limited {
         /// When to come back, in seconds.
         seconds: u32,
+        /// What there is too much of, in words.
+        why: String,
     },
 }
 

@@ -145,6 +145,9 @@ macro_rules! ledger_contract {
                 a_claim_that_is_not_good_gets_nothing_more
                 a_devices_key_gets_no_pending_certificate_unless_it_is_released
                 a_claim_is_asked_no_faster_and_no_more_than_its_limits
+                a_claim_that_is_held_back_is_told_and_what_it_had_stays
+                more_may_wait_where_more_are_listed
+                a_claim_whose_certificates_are_never_registered_is_frozen
                 what_is_not_registered_in_its_time_is_revoked_and_told
                 a_certificate_is_one_thing
                 sixty_four_askers_with_one_key_get_one_certificate
@@ -159,7 +162,10 @@ macro_rules! ledger_contract {
                 a_registration_on_changed_facts_is_not_carried_out
                 a_released_device_is_registered_again_and_its_old_certificate_ends
                 a_device_is_one_thing
+                who_waits_for_approval_counts_against_its_claim_once
+                a_thing_has_no_other_devices_name
                 sixty_four_first_connections_make_one_device
+                a_ca_admits_nobody_by_what_it_was_allowed_before
                 a_foreign_certificate_is_renewed_by_ours
                 a_device_that_is_held_with_its_certificate_goes_on_when_it_is_approved
                 a_device_that_is_held_without_a_certificate_is_not_activated
@@ -527,6 +533,8 @@ fn wait(n: u8, k: u8) -> Wait {
         device_version: None,
         key: key(k),
         token: Some(hash(n)),
+        claim: None,
+        listed: false,
         origin_of_request: est(),
     }
 }

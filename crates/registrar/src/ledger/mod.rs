@@ -41,6 +41,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// Names the device if it has no name yet (state `held`), leases the token to the key and puts
     /// the pair (device, key) on the list that an operator approves from. Repeatable; a key whose
     /// approval is over waits again. `Changed` for the reasons of [`Self::enrollment_intend`], 2 and 3.
+    /// Who comes by a claim counts against its limits like a registration ([`Self::device_register`],
+    /// 2), when it is put on the list and not again when it is approved.
     fn enrollment_wait(
         &self,
         wait: Wait,
@@ -364,10 +366,11 @@ pub trait Ledger: Send + Sync + 'static {
     /// Writes down a pending certificate before it is signed, in one transaction:
     ///
     /// 1. One of this claim and key has not ended and is good: that one is the answer. One whose
-    ///    certificate is not good any more ends here.
+    ///    certificate is not good any more ends in step 4, and is told (`pending-expired`).
     /// 2. The claim or its certificate is not active: `Changed`. So is a key that a device owns, unless
     ///    the device is released.
-    /// 3. Too many are pending, or too many were made within the minute: `Limited`.
+    /// 3. Too many are pending, or too many were made within the minute: `Limited`, and nothing ends.
+    ///    The first time in an hour operators are told (journal row `claim-limited`).
     /// 4. Insert certificate (`intended`, without a device) and pending record; count; journal.
     fn pending_intend(
         &self,
@@ -389,8 +392,14 @@ pub trait Ledger: Send + Sync + 'static {
     /// 1. That certificate is registered already, for the same hardware, template and thing: that is
     ///    the answer. For another one: `Changed`.
     /// 2. The claim or the pending certificate is not good: `Changed`. The claim is used up, or too
-    ///    fast: `UsedUp`, `Limited`. Above its expected curve it is frozen here: `Changed`.
-    /// 3. The device, the key's owner or the thing is not as it was decided on: `Changed`.
+    ///    fast: `UsedUp`, `Limited`. Above its expected curve it is frozen here: `Changed`. Whom an
+    ///    operator has approved was expected.
+    ///    For a foreign certificate: its registered CA is not on record, not active, does not register
+    ///    by itself, only writes its devices down (`jitr`) while the grant does not hold them, or is
+    ///    for another product or template: `Changed`.
+    /// 3. The device, the key's owner or the thing is not as it was decided on: `Changed`. So is a thing
+    ///    that would have another device's name. Another device's thing stays that, unless it has this
+    ///    device's name: then it goes.
     /// 4. Insert or move on the device (`active` at step VERIFY, or `held`), key owner, certificate
     ///    (`issued`, the device's newest), thing, policies, counts, answer; journal.
     fn device_register(
@@ -411,7 +420,11 @@ pub trait Ledger: Send + Sync + 'static {
     ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
 
     /// Revokes pending certificates that were written down before `before` and never registered, at
-    /// most 256; answers how many.
+    /// most 256; answers how many. Each key, and each device that waits for approval, is counted once
+    /// against its claim. Beyond [`ClaimLimits::unregistered`] the claim is frozen in the same
+    /// transaction, and told why; half way there operators are told (`claim-alarm`).
+    ///
+    /// [`ClaimLimits::unregistered`]: crate::claims::definition::ClaimLimits::unregistered
     fn pending_expire(
         &self,
         before: UnixTime,

@@ -621,17 +621,30 @@ pub struct Wait {
     pub key: KeyFingerprint,
     /// The token, to be leased to the key.
     pub token: Option<TokenHash>,
+    /// The claim by which it comes: it counts against its limits.
+    pub claim: Option<String>,
+    /// The hardware is on the product's allowlist.
+    pub listed: bool,
     /// Where it came in.
     pub origin_of_request: RequestOrigin,
 }
 
 /// The outcome of a wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Waited {
     /// On the list, by this call or an earlier one.
     Listed,
     /// The facts that were decided on have changed: read again.
     Changed,
+    /// The claim has been used as often as it may.
+    UsedUp,
+    /// The claim is used too fast.
+    Limited {
+        /// When to come back, in seconds.
+        seconds: u32,
+        /// What there is too much of, in words.
+        why: String,
+    },
 }
 
 /// A certificate to be taken in.

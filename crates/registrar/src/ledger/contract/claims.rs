@@ -520,8 +520,11 @@ pub async fn a_claim_is_asked_no_faster_and_no_more_than_its_limits<P: Place>(
         let asked = bench.ask_at(grant, begin.plus(at)).await;
         match asked {
             Claimed::Done(_) => assert!(granted, "{k} at {at}"),
-            Claimed::Limited { seconds } => {
-                assert!(!granted, "{k} at {at}");
+            Claimed::Limited { seconds, why } => {
+                assert!(
+                    !granted && why.contains("certificates"),
+                    "{k} at {at}: {why}"
+                );
                 let left = 60 - u32::try_from(at % 60).unwrap();
                 assert_eq!(seconds, left, "{k} at {at}");
             }
@@ -531,6 +534,122 @@ pub async fn a_claim_is_asked_no_faster_and_no_more_than_its_limits<P: Place>(
     // Who has asked before is answered, whatever the limits.
     let again = pending(1, bench.serial());
     done(bench.ask_at(again, begin.plus(62)).await);
+}
+
+/// Who is held back loses nothing, and operators are told of it once in an hour.
+pub async fn a_claim_that_is_held_back_is_told_and_what_it_had_stays<P: Place>(
+    bench: &mut Bench<P>,
+) {
+    let limits = ClaimLimits {
+        per_minute: 1,
+        ..ClaimLimits::default()
+    };
+    bench.claim(limits).await;
+    let old = bench.pending(5).await;
+    // Its certificate is past its end when its key asks again, and another one was faster.
+    let late = old.not_after.plus(60);
+    let other = pending(6, bench.serial());
+    done(bench.ask_at(other, late).await);
+    for at in [0, 1, 2] {
+        let again = pending(5, bench.serial());
+        let asked = bench.ask_at(again, late.plus(at)).await;
+        assert!(matches!(asked, Claimed::Limited { .. }), "{asked:?}");
+    }
+    let record = bench.pending_by(old.serial).await;
+    assert_eq!(record.state, PendingState::Pending);
+    assert_eq!(bench.told("claim-limited").await, 1);
+    assert_eq!(bench.told("pending-expired").await, 0);
+    // In the next minute it gets another one, and what it had ends and is told.
+    let again = PendingGrant {
+        not_after: late.plus(86_400),
+        ..pending(5, bench.serial())
+    };
+    done(bench.ask_at(again, late.plus(60)).await);
+    let record = bench.pending_by(old.serial).await;
+    assert_eq!(record.state, PendingState::Ended);
+    assert_eq!(record.certificate_state, CertificateState::Revoked);
+    assert_eq!(bench.told("pending-expired").await, 1);
+}
+
+/// [`ClaimLimits::pending`]: one more waits for each id on the list and each device that was registered.
+pub async fn more_may_wait_where_more_are_listed<P: Place>(bench: &mut Bench<P>) {
+    let limits = ClaimLimits {
+        pending: 2,
+        ..ClaimLimits::default()
+    };
+    bench.claim(limits).await;
+    let ledger = bench.open().await;
+    let listed = vec![hardware(1), hardware(2)];
+    ledger
+        .allow_add("thermo", listed, ADMIN, NOW)
+        .await
+        .unwrap();
+    for k in 1..=4 {
+        done(bench.ask(k).await);
+    }
+    let Claimed::Limited { why, .. } = bench.ask(5).await else {
+        panic!("a fifth one");
+    };
+    assert!(why.starts_with("4 certificates wait"), "{why}");
+}
+
+/// [`ClaimLimits::unregistered`].
+pub async fn a_claim_whose_certificates_are_never_registered_is_frozen<P: Place>(
+    bench: &mut Bench<P>,
+) {
+    let limits = ClaimLimits {
+        unregistered: 4,
+        ..ClaimLimits::default()
+    };
+    bench.claim(limits).await;
+    let ledger = bench.open().await;
+    let listed = vec![hardware(1)];
+    ledger
+        .allow_add("thermo", listed, ADMIN, NOW)
+        .await
+        .unwrap();
+    // The same key again and again is one board with a bad line.
+    for day in 0..9 {
+        let at = NOW.plus(day * 7_200);
+        let grant = pending(1, bench.serial());
+        done(bench.ask_at(grant, at).await);
+        let ledger = bench.open().await;
+        let expired = ledger.pending_expire(at.plus(1), at.plus(3_700)).await;
+        assert_eq!(expired.unwrap(), 1);
+    }
+    assert_eq!(bench.told("claim-alarm").await, 0);
+    let states = [
+        (3, ClaimState::Active, 0),
+        // Beyond half of four, and one for the list.
+        (4, ClaimState::Active, 1),
+        (5, ClaimState::Active, 1),
+        (6, ClaimState::Frozen, 1),
+    ];
+    done(bench.ask(2).await);
+    let expire = async |bench: &mut Bench<P>| {
+        let ledger = bench.open().await;
+        let expired = ledger.pending_expire(NOW.plus(90_000), NOW.plus(86_400));
+        expired.await.unwrap();
+    };
+    expire(bench).await;
+    for (k, state, alarms) in states {
+        let grant = pending(k, bench.serial());
+        done(bench.ask_at(grant, NOW.plus(80_000)).await);
+        expire(bench).await;
+        assert_eq!(bench.record().await.state, state, "{k}");
+        assert_eq!(bench.told("claim-alarm").await, alarms, "{k}");
+    }
+    assert_eq!(bench.told("claim-frozen").await, 1);
+    let reason = bench.record().await.reason.unwrap();
+    for part in ["6 keys", "never registered", "0 devices"] {
+        assert!(reason.contains(part), "{reason}");
+    }
+    // Thawed, it counts anew; what was counted before yesterday is forgotten.
+    acted(bench.act(ClaimAct::Thaw).await);
+    let grant = pending(9, bench.serial());
+    done(bench.ask_at(grant, NOW.plus(80_000)).await);
+    expire(bench).await;
+    assert_eq!(bench.record().await.state, ClaimState::Active);
 }
 
 /// [`Ledger::pending_expire`].

@@ -13,7 +13,7 @@ use crate::claims::thing::{PolicySpec, ThingValues};
 use crate::ledger::{
     Acted, ArrivalQuery, AuthorityRecord, ClaimAct, ClaimState, Claimed, Definitions, DeviceAct,
     DeviceState, PendingRecord, PendingState, Registered, RegistrationCertificate,
-    RegistrationGrant, RegistrationQuery, RevocationReason, ThingChange, ThingFilter,
+    RegistrationGrant, RegistrationQuery, RevocationReason, ThingChange, ThingFilter, Waited,
 };
 
 const CLAIM: &str = "line-1";
@@ -31,9 +31,24 @@ impl<P: Place> Bench<P> {
         self.decided(grant).await
     }
 
+    /// Device `n` with a certificate of CA `acme`, which takes its devices in.
     async fn newcomer(&mut self, n: u8) -> RegistrationGrant {
+        self.acme(|_| {}).await;
         let grant = registration(n, key(n), foreign(n));
         self.decided(grant).await
+    }
+
+    /// Registers CA `acme`, or changes how it is used.
+    async fn acme(&mut self, change: impl FnOnce(&mut RegisteredCa)) {
+        let mut acme = authority("acme", 77);
+        acme.ca.template = None;
+        change(&mut acme.ca);
+        let definitions = Definitions {
+            authorities: vec![acme],
+            ..Definitions::default()
+        };
+        let ledger = self.open().await;
+        ledger.fleet_apply(definitions, ADMIN, NOW).await.unwrap();
     }
 
     async fn decided(&mut self, grant: RegistrationGrant) -> RegistrationGrant {
@@ -110,6 +125,23 @@ fn foreign(n: u8) -> RegistrationCertificate {
         to_be_signed: vec![0x30, 2, n, n],
         not_before: NOW,
         not_after: NOW.plus(86_400),
+    }
+}
+
+fn authority(name: &str, n: u8) -> AuthorityRecord {
+    AuthorityRecord {
+        ca: RegisteredCa {
+            name: name.into(),
+            certificate: "PEM".into(),
+            product: "thermo".into(),
+            template: Some("t1".into()),
+            mode: CaMode::Default,
+            active: true,
+            auto: AutoRegistration::Jitp,
+            strength: "asserted".into(),
+        },
+        der: vec![n],
+        subject_der: vec![0x30, 1, n / 10],
     }
 }
 
@@ -326,8 +358,9 @@ pub async fn a_claim_registers_no_more_and_no_faster_than_it_may<P: Place>(bench
         let grant = bench.registration(n, &record).await;
         let got = match bench.register_at(grant, begin.plus(at)).await {
             Claimed::Done(_) => "done",
-            Claimed::Limited { seconds } => {
+            Claimed::Limited { seconds, why } => {
                 assert_eq!(seconds, 1);
+                assert!(why.contains("2 devices came within the minute"), "{why}");
                 "limited"
             }
             Claimed::UsedUp => "used up",
@@ -539,6 +572,72 @@ pub async fn a_device_is_one_thing<P: Place>(bench: &mut Bench<P>) {
     );
 }
 
+/// [`Ledger::enrollment_wait`] by a claim: the list that is approved from has the claim's limits.
+pub async fn who_waits_for_approval_counts_against_its_claim_once<P: Place>(bench: &mut Bench<P>) {
+    let limits = ClaimLimits {
+        per_minute: 3,
+        expected_per_hour: vec![4],
+        ..ClaimLimits::default()
+    };
+    bench.claim(limits).await;
+    let ask = async |bench: &mut Bench<P>, n: u8, at: i64| {
+        let wait = Wait {
+            token: None,
+            claim: Some(CLAIM.into()),
+            ..wait(n, n)
+        };
+        let ledger = bench.open().await;
+        ledger.enrollment_wait(wait, NOW.plus(at)).await.unwrap()
+    };
+    let begin = -(NOW.0 % 3_600);
+    for n in [1, 2, 3, 1, 2] {
+        assert_eq!(ask(bench, n, begin).await, Waited::Listed, "{n}");
+    }
+    let refused = ask(bench, 4, begin + 59).await;
+    assert!(
+        matches!(refused, Waited::Limited { seconds: 1, .. }),
+        "{refused:?}"
+    );
+    assert_eq!(ask(bench, 4, begin + 60).await, Waited::Listed);
+    // Whom an operator has approved was expected, and has been counted.
+    let pending = bench.pending(1).await;
+    let approve = DeviceAct::Approve {
+        key: None,
+        until: NOW.plus(86_400),
+    };
+    let ledger = bench.open().await;
+    let approved = ledger.device_act(&device_id(1), approve, ADMIN, NOW).await;
+    approved.unwrap();
+    let grant = bench.registration(1, &pending).await;
+    done(bench.register_at(grant, NOW.plus(begin + 120)).await);
+    assert_eq!(bench.record().await.state, ClaimState::Active);
+    // The fifth that nobody expected freezes the claim, and is not listed.
+    assert_eq!(ask(bench, 5, begin + 180).await, Waited::Changed);
+    assert_eq!(bench.record().await.state, ClaimState::Frozen);
+    assert!(!bench.is_named(&name(5)).await);
+    assert_eq!(ask(bench, 6, begin + 240).await, Waited::Changed, "frozen");
+}
+
+/// A thing is not called like a device that it is not.
+pub async fn a_thing_has_no_other_devices_name<P: Place>(bench: &mut Bench<P>) {
+    bench.claim(ClaimLimits::default()).await;
+    bench.member(9).await;
+    let pending = bench.pending(5).await;
+    let grant = RegistrationGrant {
+        thing: Some(thing(&name(9))),
+        ..bench.registration(1, &pending).await
+    };
+    assert!(bench.is_not_as_decided(grant).await);
+    let query = RegistrationQuery {
+        thing: Some(name(9)),
+        ..RegistrationQuery::default()
+    };
+    let ledger = bench.open().await;
+    let facts = ledger.registration_facts(&query, NOW).await.unwrap();
+    assert_eq!(facts.named, Some(device_id(9)));
+    assert!(!bench.is_named(&name(1)).await);
+}
+
 /// [`Ledger::device_register`] with a foreign certificate: a hundred first connections, one device.
 pub async fn sixty_four_first_connections_make_one_device<P: Place>(bench: &mut Bench<P>) {
     let grant = bench.newcomer(1).await;
@@ -572,6 +671,63 @@ pub async fn sixty_four_first_connections_make_one_device<P: Place>(bench: &mut 
         ..grant
     };
     assert!(bench.is_not_as_decided(second).await);
+}
+
+/// [`Ledger::device_register`], 2, for a foreign certificate: what its CA may do is judged in the
+/// transaction, for it may have been switched off since the device arrived.
+pub async fn a_ca_admits_nobody_by_what_it_was_allowed_before<P: Place>(bench: &mut Bench<P>) {
+    type Change = fn(&mut RegisteredCa);
+    let grant = bench.newcomer(1).await;
+    let rows: [(&str, Change); 5] = [
+        ("switched off", |ca| ca.active = false),
+        ("it does not register", |ca| {
+            ca.auto = AutoRegistration::Off;
+        }),
+        ("its devices are held now", |ca| {
+            ca.auto = AutoRegistration::Jitr;
+        }),
+        ("of another product", |ca| ca.product = "meter".into()),
+        ("by another template", |ca| ca.template = Some("t9".into())),
+    ];
+    let ledger = bench.open().await;
+    let meter = vec![Product::named("meter")];
+    ledger.product_apply(meter, ADMIN, NOW).await.unwrap();
+    for (what, change) in rows {
+        bench.acme(change).await;
+        assert!(bench.is_not_as_decided(grant.clone()).await, "{what}");
+    }
+    bench.acme(|_| {}).await;
+    let of_nobody = RegistrationGrant {
+        certificate: match grant.certificate.clone() {
+            RegistrationCertificate::Foreign {
+                serial,
+                der,
+                to_be_signed,
+                not_before,
+                not_after,
+                ..
+            } => RegistrationCertificate::Foreign {
+                authority: "removed".into(),
+                serial,
+                der,
+                to_be_signed,
+                not_before,
+                not_after,
+            },
+            pending @ RegistrationCertificate::Pending { .. } => pending,
+        },
+        ..grant.clone()
+    };
+    assert!(
+        bench.is_not_as_decided(of_nobody).await,
+        "of a CA that is gone"
+    );
+    assert!(!bench.is_named(&name(1)).await, "and nothing was written");
+    assert_eq!(bench.told("device-registered").await, 0);
+    done(bench.register(grant.clone()).await);
+    // Who is in is in: what is on record is answered, whatever has become of its CA.
+    bench.acme(|ca| ca.active = false).await;
+    assert!(done(bench.register(grant).await).again);
 }
 
 /// A foreign certificate is renewed like any other, and ends when its successor is used.
@@ -698,20 +854,6 @@ pub async fn templates_and_cas_are_kept_as_they_are<P: Place>(bench: &mut Bench<
         body: "{\"Resources\":{}}".into(),
         hardware: "SerialNumber".into(),
         hook: None,
-    };
-    let authority = |name: &str, n: u8| AuthorityRecord {
-        ca: RegisteredCa {
-            name: name.into(),
-            certificate: "PEM".into(),
-            product: "thermo".into(),
-            template: Some("t1".into()),
-            mode: CaMode::Default,
-            active: true,
-            auto: AutoRegistration::Jitp,
-            strength: "asserted".into(),
-        },
-        der: vec![n],
-        subject_der: vec![0x30, 1, n / 10],
     };
     let definitions = Definitions {
         templates: vec![template("t2"), template("t1")],

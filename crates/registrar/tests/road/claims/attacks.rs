@@ -60,6 +60,69 @@ async fn one_token_puts_one_device_on_the_list_that_is_approved_from() {
 }
 
 #[tokio::test]
+async fn a_device_that_was_put_aside_is_not_given_its_certificate_again() {
+    let fleet = Fleet::new().await;
+    let (key, certificate) = fleet.provisioned("sn-1").await;
+    let again = fleet.certify(&key).await.unwrap();
+    assert_eq!(again.der, certificate);
+    let reason = "seen in two places".to_owned();
+    act(
+        &fleet.world,
+        "thermo-sn-1",
+        DeviceAct::Quarantine { reason },
+    )
+    .await;
+    let refused = fleet.certify(&key).await.map(|_| ()).unwrap_err();
+    assert_eq!(refused.code, Code::DeviceQuarantined);
+    let told = refused.detail.unwrap();
+    assert!(told.contains("seen in two places"), "{told}");
+    let retired = DeviceAct::Decommission { reason: "x".into() };
+    act(&fleet.world, "thermo-sn-1", retired).await;
+    assert_eq!(code(fleet.certify(&key).await), Code::DeviceDecommissioned);
+}
+
+#[tokio::test]
+async fn a_device_does_not_call_its_thing_like_another_device() {
+    let fleet = Fleet::new().await;
+    // By token: it is a device without a thing.
+    fleet.world.provisioned("sn-9").await;
+    let pending = fleet.certify(&Key::new()).await.unwrap();
+    let mut wanted: Registration = registration("sn-1");
+    wanted.thing.as_mut().unwrap().name = "thermo-sn-9".into();
+    let refused = fleet.register_as(&pending, wanted.clone()).await;
+    let refused = refused.map(|_| ()).unwrap_err();
+    assert_eq!(refused.code, Code::ThingTaken);
+    assert_eq!(refused.subject.as_deref(), Some("thermo-sn-1"));
+    let found = fleet.world.road.ledger().device_get("sn-1").await;
+    assert!(found.unwrap().is_none());
+    wanted.thing.as_mut().unwrap().name = "hall-1-lamp".into();
+    fleet.register_as(&pending, wanted).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_device_that_took_the_name_of_one_that_was_to_come_keeps_nobody_out() {
+    let fleet = Fleet::new().await;
+    let pending = fleet.certify(&Key::new()).await.unwrap();
+    let mut squatter: Registration = registration("sn-1");
+    squatter.thing.as_mut().unwrap().name = "thermo-sn-7".into();
+    fleet.register_as(&pending, squatter).await.unwrap();
+    // The one whose name it is comes later, and is that thing.
+    fleet.provisioned("sn-7").await;
+    let file = fleet.world.device("thermo-sn-7").await;
+    assert_eq!(file.thing.unwrap().device, file.device.id);
+    assert!(fleet.world.device("thermo-sn-1").await.thing.is_none());
+    assert_eq!(told(&fleet.world, "thing-taken-back").await, 1);
+    // A name that is nobody's stays whose it is.
+    for (id, want) in [("sn-2", None), ("sn-3", Some(Code::ThingTaken))] {
+        let pending = fleet.certify(&Key::new()).await.unwrap();
+        let mut lamp: Registration = registration(id);
+        lamp.thing.as_mut().unwrap().name = "lamp".into();
+        let outcome = fleet.register_as(&pending, lamp).await;
+        assert_eq!(outcome.err().map(|no| no.code), want, "{id}");
+    }
+}
+
+#[tokio::test]
 async fn what_strangers_call_themselves_is_counted_up_to_a_bound() {
     let fleet = Arc::new(Fleet::with(|claim| claim.limits.unknown_hardware = 0).await);
     let key = Key::new().fingerprint();

@@ -1,9 +1,13 @@
 //! What stops a claim whose key has leaked, and what never does.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use imprint_registrar::ledger::{CertificateState, ClaimAct, ClaimState, DeviceAct, DeviceFilter};
-use imprint_registrar::{Code, Ledger as _, Retry};
+use imprint_registrar::claims::PendingCertificate;
+use imprint_registrar::ledger::{
+    CertificateState, ClaimAct, ClaimState, DeviceAct, DeviceFilter, Registered,
+};
+use imprint_registrar::{Code, Ledger as _, Refusal, Retry};
 
 use super::support::*;
 use crate::support::*;
@@ -93,9 +97,15 @@ async fn a_thief_with_a_listed_id_raises_an_alarm_and_the_true_device_is_let_in(
         for _ in 0..3 {
             assert_eq!(code(fleet.register(&own, "sn-1").await), Code::DeviceExists);
         }
+        // A first certificate that nobody has used may be one whose answer was lost: no alarm.
+        let alarms = u32::from(thief_uses_it);
         let record = fleet.claim().await;
-        assert_eq!((record.state, record.two_keys), (ClaimState::Active, 1));
-        assert_eq!(told(&fleet.world, "claim-alarm").await, 1);
+        let state = (record.state, record.two_keys);
+        assert_eq!(state, (ClaimState::Active, alarms));
+        assert_eq!(
+            told(&fleet.world, "claim-alarm").await,
+            usize::from(thief_uses_it)
+        );
         let (road, now) = (&fleet.world.road, fleet.world.now());
         let why = road.why("thermo-sn-1", now).await.unwrap().unwrap();
         assert_eq!(why.code, "device-exists");
@@ -142,6 +152,205 @@ async fn second_keys_for_several_devices_freeze_a_claim_and_one_lost_key_does_no
     let reason = record.reason.unwrap();
     assert!(reason.contains("second key asked for 3"), "{reason}");
     assert_eq!(code(knock("sn-4").await), Code::ClaimFrozen);
+}
+
+#[tokio::test]
+async fn boards_that_lose_their_answers_with_keys_of_ours_freeze_no_claim() {
+    let fleet = Fleet::new().await;
+    let speaker = fleet.speaker().await.unwrap();
+    let (road, now) = (&fleet.world.road, fleet.world.now());
+    for n in 0..8 {
+        let id = format!("sn-{n}");
+        for turn in 0..3 {
+            // The answer is lost, and the board forgets what it had: it begins anew with another key.
+            let made = road.claim_certify_with_key(&speaker, "claim", mqtt(), &chance, now);
+            let (pending, _) = made.await.unwrap();
+            let outcome = fleet.register(&pending, &id).await;
+            if turn == 0 {
+                outcome.unwrap();
+            } else {
+                assert_eq!(code(outcome), Code::DeviceExists, "{id}");
+            }
+        }
+    }
+    let record = fleet.claim().await;
+    assert_eq!((record.state, record.two_keys), (ClaimState::Active, 0));
+    // The operator sees it, and lets the board in with the key that it has now.
+    let why = road.why("thermo-sn-1", now).await.unwrap().unwrap();
+    assert_eq!(why.code, "device-exists");
+    let release = DeviceAct::Release { new_key: true };
+    act(&fleet.world, "thermo-sn-1", release).await;
+    fleet.provisioned("sn-1").await;
+    // Another key for a device that is in use is somebody else's.
+    let thief = fleet.certify(&Key::new()).await.unwrap();
+    let refused = fleet.register(&thief, "sn-1").await;
+    assert_eq!(code(refused), Code::DeviceExists);
+    assert_eq!(fleet.claim().await.two_keys, 1);
+}
+
+#[tokio::test]
+async fn a_leaked_claim_fills_no_revocation_list() {
+    let fleet = Fleet::with(|claim| {
+        claim.limits.pending = 20;
+        claim.limits.unregistered = 10;
+    })
+    .await;
+    fleet.provisioned("sn-1").await;
+    let mut words = Vec::new();
+    for _ in 0..3 {
+        for _ in 0..40 {
+            words.push(
+                fleet
+                    .certify(&Key::new())
+                    .await
+                    .map(|_| ())
+                    .map_err(|no| no.code),
+            );
+        }
+        fleet.world.pass(3_601);
+        let (road, now) = (&fleet.world.road, fleet.world.now());
+        road.housekeep(now).await.unwrap();
+    }
+    let certified = words.iter().filter(|word| word.is_ok()).count();
+    assert_eq!(
+        certified, 21,
+        "20, and one for the device that was registered"
+    );
+    assert_eq!(words[21], Err(Code::ClaimLimited));
+    assert_eq!(words[40], Err(Code::ClaimFrozen));
+    assert_eq!(told(&fleet.world, "claim-limited").await, 1);
+    assert_eq!(told(&fleet.world, "claim-frozen").await, 1);
+    let reason = fleet.claim().await.reason.unwrap();
+    assert!(
+        reason.contains("21 keys") && reason.contains("1 devices"),
+        "{reason}"
+    );
+    let (ledger, now) = (fleet.world.road.ledger(), fleet.world.now());
+    let list = ledger.crl_facts("issuing", now).await.unwrap();
+    assert_eq!(list.revoked.len(), 21);
+}
+
+#[tokio::test]
+async fn a_storm_of_listed_devices_that_loses_its_answers_freezes_no_claim() {
+    let fleet = Fleet::with(|claim| {
+        claim.limits.pending = 4;
+        claim.limits.unregistered = 4;
+    })
+    .await;
+    let listed: Vec<String> = (0..60).map(|n| format!("sn-{n}")).collect();
+    let names: Vec<&str> = listed.iter().map(String::as_str).collect();
+    fleet.allow(&names).await;
+    let speaker = fleet.speaker().await.unwrap();
+    let road = &fleet.world.road;
+    let make = async || {
+        let now = fleet.world.now();
+        let made = road.claim_certify_with_key(&speaker, "claim", mqtt(), &chance, now);
+        made.await.map(|(pending, _)| pending)
+    };
+    // All have a certificate when the power of the hall fails, for longer than an hour.
+    for _ in &names {
+        make().await.unwrap();
+    }
+    fleet.world.pass(3_700);
+    road.housekeep(fleet.world.now()).await.unwrap();
+    // Then they come again, and every second answer is lost.
+    for id in &names {
+        make().await.unwrap();
+        let pending = make().await.unwrap();
+        fleet.register(&pending, id).await.unwrap();
+        fleet.world.verify(&pending.der).await.unwrap();
+    }
+    fleet.world.pass(3_700);
+    road.housekeep(fleet.world.now()).await.unwrap();
+    let record = fleet.claim().await;
+    assert_eq!(record.state, ClaimState::Active, "{:?}", record.reason);
+    assert_eq!(told(&fleet.world, "pending-expired").await, 120);
+}
+
+/// A certificate that waits for its device, long after the one before: these come at a pace as well.
+async fn certified(fleet: &Fleet) -> PendingCertificate {
+    static CLOCK: AtomicU64 = AtomicU64::new(0);
+    let origin = imprint_registrar::Origin {
+        at: imprint_registrar::Ticks(CLOCK.fetch_add(60_000, Ordering::Relaxed)),
+        ..mqtt().clone()
+    };
+    let speaker = fleet.speaker().await.unwrap();
+    let csr = Key::new().csr("whatever", None);
+    let (road, now) = (&fleet.world.road, fleet.world.now());
+    let certified = road.claim_certify(&speaker, &csr, &origin, &chance, now);
+    certified.await.unwrap()
+}
+
+#[tokio::test]
+async fn one_key_has_one_turn_whatever_it_calls_its_device() {
+    let slow = async || {
+        World::with(|product| {
+            product.limits.enrollments_per_second = 1;
+            product.limits.burst = 1;
+        })
+        .await
+    };
+    let turn = |outcome: Result<_, Refusal>| {
+        let refusal = outcome.map(|_: Registered| ()).unwrap_err();
+        assert_eq!(refusal.code, Code::RateLimited);
+        refusal.turn
+    };
+    let fleet = Fleet::on(slow().await, |_| {}).await;
+    let first = certified(&fleet).await;
+    fleet.register(&first, "sn-0").await.unwrap();
+    let greedy = certified(&fleet).await;
+    let own = turn(fleet.register(&greedy, "sn-1").await);
+    for other in ["sn-2", "sn-3", "sn-4", "sn-5"] {
+        assert_eq!(turn(fleet.register(&greedy, other).await), own, "{other}");
+    }
+    let next = certified(&fleet).await;
+    let next = turn(fleet.register(&next, "sn-6").await);
+    assert_eq!(next.zip(own).map(|(next, own)| next - own), Some(1_000));
+
+    // On the list a name is one device, however many keys it was given.
+    let fleet = Fleet::on(slow().await, |_| {}).await;
+    fleet.allow(&["sn-0", "sn-1"]).await;
+    let first = certified(&fleet).await;
+    fleet.register(&first, "sn-0").await.unwrap();
+    let mut turns = Vec::new();
+    for _ in 0..4 {
+        let pending = certified(&fleet).await;
+        turns.push(turn(fleet.register(&pending, "sn-1").await));
+    }
+    turns.dedup();
+    assert_eq!(turns.len(), 1, "{turns:?}");
+}
+
+#[tokio::test]
+async fn the_list_that_is_approved_from_has_the_fleets_pace_and_the_claims_limits() {
+    let world = World::with(|product| {
+        product.approval = true;
+        product.limits.enrollments_per_second = 1;
+        product.limits.burst = 1;
+    })
+    .await;
+    let fleet = Fleet::on(world, |_| {}).await;
+    let mut words = Vec::new();
+    for n in 0..3 {
+        let pending = certified(&fleet).await;
+        let id = format!("sn-{n}");
+        words.push(code(fleet.register(&pending, &id).await));
+        // Who is on the list is told so, at any pace.
+        words.push(code(fleet.register(&pending, &id).await));
+    }
+    let (waits, later) = (Code::ApprovalPending, Code::RateLimited);
+    assert_eq!(words, [waits, waits, later, later, later, later]);
+
+    let world = World::with(|product| product.approval = true).await;
+    let fleet = Fleet::on(world, |claim| claim.limits.expected_per_hour = vec![2]).await;
+    let mut words = Vec::new();
+    for n in 0..3 {
+        let pending = fleet.certify(&Key::new()).await.unwrap();
+        words.push(code(fleet.register(&pending, &format!("sn-{n}")).await));
+    }
+    assert_eq!(words, [waits, waits, Code::ClaimFrozen]);
+    let found = fleet.world.road.ledger().device_get("sn-2").await;
+    assert!(found.unwrap().is_none(), "and it is not listed");
 }
 
 #[tokio::test]

@@ -84,6 +84,18 @@ fn authority(
     issuer_key: &Key,
     path_len: Option<u8>,
 ) -> Vec<u8> {
+    let valid = START.plus(-86_400)..START.plus(20 * YEARS);
+    authority_from(name, key, issuer, issuer_key, path_len, valid)
+}
+
+fn authority_from(
+    name: &str,
+    key: &Key,
+    issuer: &str,
+    issuer_key: &Key,
+    path_len: Option<u8>,
+    valid: std::ops::Range<UnixTime>,
+) -> Vec<u8> {
     let algorithm = SignatureAlgorithm::EcdsaSha256;
     let (public, issuer_public) = (key.public(), issuer_key.public());
     let to_be_signed = certificate::Authority {
@@ -93,8 +105,8 @@ fn authority(
         subject_der: &dn::common_name_der(name, None),
         public_key: &public,
         subject_key_id: subject_key_id(&public),
-        not_before: START.plus(-86_400),
-        not_after: START.plus(20 * YEARS),
+        not_before: valid.start,
+        not_after: valid.end,
         path_len,
         crl_url: None,
         issuer_url: None,
@@ -316,6 +328,45 @@ async fn a_chain_is_followed_as_far_as_the_ca_allows() {
 }
 
 #[tokio::test]
+async fn every_issuer_that_was_sent_is_tried() {
+    let maker = Maker::new("Acme", None, true);
+    let fleet = Fleet::with(World::new().await, maker, |_| {}).await;
+    let der = fleet.maker.device("sn-1", &Key::new());
+    let (good, below_key) = fleet.maker.below.as_ref().unwrap();
+    // The intermediate was renewed with its key; another CA vouches for the same key as well.
+    let expired = authority_from(
+        "Acme Factory",
+        below_key,
+        "Acme",
+        &fleet.maker.root_key,
+        Some(0),
+        START.plus(-9_000)..START.plus(-10),
+    );
+    let crossed = authority("Acme Factory", below_key, "Other", &Key::new(), Some(0));
+    let chains: [&[&Vec<u8>]; 5] = [
+        &[good],
+        &[&expired, good],
+        &[&crossed, good],
+        &[&crossed, &expired, good],
+        &[good, &crossed, &expired],
+    ];
+    let (road, now) = (&fleet.world.road, fleet.world.now());
+    for chain in chains {
+        let chain: Vec<Vec<u8>> = chain.iter().map(|der| (*der).clone()).collect();
+        let found = road
+            .arrive(&peer(&der), &chain, Some("x"), mqtt(), now)
+            .await;
+        assert!(matches!(found, Ok(Arrival::Newcomer(_))), "{found:?}");
+    }
+    // Where none of them leads there, what is wrong with the nearest one is said.
+    let chain = [crossed, expired];
+    let found = road
+        .arrive(&peer(&der), &chain, Some("x"), mqtt(), now)
+        .await;
+    assert_eq!(code(found), Code::CertificateExpired);
+}
+
+#[tokio::test]
 async fn a_certificate_out_of_its_time_is_told_so() {
     let fleet = Fleet::new().await;
     let device = |from: i64, until: i64| {
@@ -352,6 +403,46 @@ async fn a_ca_that_takes_nobody_in_says_so_and_its_members_go_on() {
             Code::CaDoesNotRegister
         );
         fleet.connect(&member).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_ca_that_is_switched_off_after_the_arrival_admits_nobody() {
+    type Change = fn(&mut RegisteredCa);
+    let rows: [(Change, Code); 4] = [
+        (|ca| ca.active = false, Code::CaDoesNotRegister),
+        (
+            |ca| ca.auto = AutoRegistration::Off,
+            Code::CaDoesNotRegister,
+        ),
+        // From now on an operator is asked.
+        (|ca| ca.auto = AutoRegistration::Jitr, Code::ApprovalPending),
+        // Another CA has its name.
+        (
+            |ca| *ca = Maker::new("Acme", None, false).ca(),
+            Code::CaNotRegistered,
+        ),
+    ];
+    for (row, (change, want)) in rows.into_iter().enumerate() {
+        let fleet = Fleet::new().await;
+        let der = fleet.maker.device("sn-1", &Key::new());
+        let Arrival::Newcomer(newcomer) = fleet.arrive(&der).await.unwrap() else {
+            panic!("a newcomer")
+        };
+        let mut ca = fleet.maker.ca();
+        change(&mut ca);
+        register_ca(&fleet.world, ca).await;
+        let registration = Registration {
+            hardware: newcomer.hardware().unwrap(),
+            thing: None,
+            answer: Vec::new(),
+        };
+        let (road, now) = (&fleet.world.road, fleet.world.now());
+        let taken_in = road.just_in_time(&newcomer, &registration, mqtt(), &chance, now);
+        assert_eq!(code(taken_in.await), want, "row {row}");
+        let found = road.ledger().device_get("sn-1").await.unwrap();
+        let registered = found.is_some_and(|file| file.device.state.is_registered());
+        assert!(!registered, "row {row}");
     }
 }
 

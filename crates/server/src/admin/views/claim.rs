@@ -43,11 +43,14 @@ pub struct ClaimLimitsView {
     pub total: u64,
     /// New certificates a minute, and registrations a minute.
     pub per_minute: u32,
-    /// Certificates that wait for their registration at one time.
+    /// Certificates that wait for their registration at one time, beyond one for each hardware id on the
+    /// allowlist and each device that was registered since yesterday.
     pub pending: u32,
+    /// Keys that were certified and never registered since yesterday that freeze it, beyond the same.
+    pub unregistered: u32,
     /// Different hardware ids off the allowlist that freeze it.
     pub unknown_hardware: u32,
-    /// Different hardware ids with two keys that freeze it.
+    /// Different hardware ids with two keys, the first of them in use, that freeze it.
     pub two_keys: u32,
     /// The registrations that are expected within an hour: none, one number, or 24.
     pub expected_per_hour: Vec<u32>,
