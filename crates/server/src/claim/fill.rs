@@ -30,8 +30,8 @@ impl Templates {
         opening: &Opening,
         parameters: &BTreeMap<String, String>,
     ) -> Result<Registration, No> {
+        let hardware = self.hardware_claimed(opening, parameters)?;
         let Some(document) = &opening.template else {
-            let hardware = hardware(parameters.get(PRODUCTS_OWN).map(String::as_str))?;
             return by_product(&opening.product, hardware);
         };
         let certificate = CertificateParameters {
@@ -39,13 +39,25 @@ impl Templates {
             ..CertificateParameters::default()
         };
         let template = self.read(document)?;
+        let evaluated = evaluate(&template, parameters, &certificate)?;
+        by_template(evaluated, &opening.product, hardware)
+    }
+
+    /// The hardware that a device which came by claim says it is.
+    pub(super) fn hardware_claimed(
+        &self,
+        opening: &Opening,
+        parameters: &BTreeMap<String, String>,
+    ) -> Result<HardwareId, No> {
+        let Some(document) = &opening.template else {
+            return hardware(parameters.get(PRODUCTS_OWN).map(String::as_str));
+        };
+        let template = self.read(document)?;
         let given = |name: &str| {
             let defaults = || template.parameters().find(|(known, _)| *known == name)?.1;
             parameters.get(name).map(String::as_str).or_else(defaults)
         };
-        let hardware = hardware(given(&document.hardware))?;
-        let evaluated = evaluate(&template, parameters, &certificate)?;
-        by_template(evaluated, &opening.product, hardware)
+        hardware(given(&document.hardware))
     }
 
     /// What a device that came with a registered CA's certificate becomes.

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! create-from-csr, create   ─► claim_certify
-//! provision                 ─► claim_open ─► hook ─► fill ─► claim_register
+//! provision                 ─► claim_open ─► claim_may_register ─► hook ─► fill ─► claim_register
 //! the first connection      ───────────────────────► fill ─► just_in_time
 //! ```
 //!
@@ -81,6 +81,17 @@ impl<L: Ledger, S: Signer> Provision<L, S> {
             Ok(reply) => reply,
             Err(no) => Reply::Rejected(self.say(&no).rejected()),
         };
+        (reply.topic(call), reply.encode(call.format))
+    }
+
+    /// The answer to who is turned away unheard.
+    pub(crate) fn turn_away(
+        &self,
+        call: &Call<'_>,
+        refusal: Refusal,
+    ) -> (String, Zeroizing<Vec<u8>>) {
+        let no = No::from(refusal);
+        let reply = Reply::Rejected(self.say(&no).rejected());
         (reply.topic(call), reply.encode(call.format))
     }
 
@@ -185,9 +196,13 @@ impl<L: Ledger, S: Signer> Provision<L, S> {
         let noted = |no| self.noted(no, speaker, origin);
         // 1. What has been registered as asked needs nobody's word a second time.
         let asked = self.fill(opening, &parameters);
+        let is_answered = |asked: &Registration| is_on_record(opening, asked);
+        if has_hook(opening) && !asked.as_ref().is_ok_and(is_answered) {
+            self.may_register(opening, &parameters, origin).await?;
+        }
         let registration = match asked {
             Ok(registration) if is_on_record(opening, &registration) => registration,
-            // 2. The hook, which may change what the device said.
+            // 2. The hook, which may change what the device said: after all that the fleet itself knows.
             asked => match self.ask_hook(opening, &parameters, client_id, origin).await {
                 Err(no) => return Err(noted(no)),
                 Ok(None) => asked.map_err(noted)?,
@@ -223,6 +238,25 @@ impl<L: Ledger, S: Signer> Provision<L, S> {
         let there = recorded(&registered.answer)
             .ok_or_else(|| Refusal::new(Code::LedgerUnavailable).detail("an answer on record"))?;
         Ok(Reply::Registered(there))
+    }
+
+    /// Whether anything but the hook stands in the way. A hook may name the hardware where the device
+    /// does not; then nobody can tell before it has.
+    async fn may_register(
+        &self,
+        opening: &Opening,
+        parameters: &BTreeMap<String, String>,
+        origin: &Origin,
+    ) -> Result<(), No> {
+        let Ok(hardware) = self.templates.hardware_claimed(opening, parameters) else {
+            return Ok(());
+        };
+        let _place = self.place()?;
+        let now = self.world.now();
+        let may = self
+            .registrar
+            .claim_may_register(opening, &hardware, origin, now);
+        Ok(may.await?)
     }
 
     /// Takes in a device that has come with the certificate of a registered CA, when it is its turn.
@@ -352,6 +386,11 @@ async fn waited<T>(outcome: Result<T, Refusal>) -> Option<Result<T, Refusal>> {
         }
         None => Some(outcome),
     }
+}
+
+fn has_hook(opening: &Opening) -> bool {
+    let template = opening.template.as_ref();
+    template.is_some_and(|template| template.hook.is_some())
 }
 
 /// Whether this token has registered just that.

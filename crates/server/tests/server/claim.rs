@@ -8,6 +8,7 @@ use imprint_pkix::pem;
 use imprint_registrar::Ledger as _;
 use imprint_registrar::claims::definition::{AutoRegistration, CaMode, HookFailure, RegisteredCa};
 use imprint_registrar::ledger::{ClaimAct, Definitions, DeviceFilter, ThingFilter};
+use imprint_registrar::product::Product;
 use imprint_server::outbound::key_for;
 
 use crate::support::claim::{HookServer, certificate_in};
@@ -549,6 +550,53 @@ async fn a_hook_may_say_no_and_may_change_what_the_device_said() {
         );
         assert_eq!(code(&refused), "hook-refused");
     }
+}
+
+#[tokio::test]
+async fn a_hook_is_asked_about_nobody_whom_the_fleet_refuses() {
+    let hook = HookServer::saying(200, r#"{"allowProvisioning":true}"#).await;
+    let fleet = Fleet::start().await;
+    let claim = fleet.claim_with(|claim| claim.allowlist = true).await;
+    fleet
+        .template(TEMPLATE, Some((&hook.url, HookFailure::Refuse)))
+        .await;
+    let ledger = fleet.registrar.ledger();
+    let listed = vec!["sn-1".parse().unwrap()];
+    let added = ledger.allow_add("thermo", listed, "test", fleet.now());
+    added.await.unwrap();
+    let mut asker = fleet.by_claim(&claim, 4).await;
+    let created = asker.certify(&Device::new(), Format::Json).await;
+    let mut ask = async |id: &str| {
+        let parameters = [(SERIAL, id)];
+        let asked = asker.register(&created.ownership, "t1", &parameters);
+        asked.await.map(|_| ()).map_err(|no| code(&no).to_owned())
+    };
+    assert_eq!(ask("sn-9").await, Err("hardware-not-allowed".to_owned()));
+    assert_eq!(hook.count(), 0, "the cheapest check comes first");
+    let record = ledger.claim_get("line-1").await.unwrap().unwrap();
+    assert_eq!(record.unknown_hardware, 1, "and counts as it always does");
+    ask("sn-1").await.unwrap();
+    assert_eq!(hook.count(), 1);
+    // Another key for a device that is registered.
+    let thief = asker.certify(&Device::new(), Format::Json).await;
+    let known = [(SERIAL, "sn-1")];
+    let asked = asker.register(&thief.ownership, "t1", &known);
+    assert_eq!(code(&asked.await.unwrap_err()), "device-exists");
+    // One that waits is asked about once, however often it comes.
+    let waits = Product {
+        approval: true,
+        ..Product::named("thermo")
+    };
+    fleet.apply(waits).await;
+    let listed = vec!["sn-2".parse().unwrap()];
+    let added = ledger.allow_add("thermo", listed, "test", fleet.now());
+    added.await.unwrap();
+    let waits = [(SERIAL, "sn-2")];
+    for _ in 0..3 {
+        let asked = asker.register(&thief.ownership, "t1", &waits);
+        assert_eq!(code(&asked.await.unwrap_err()), "approval-pending");
+    }
+    assert_eq!(hook.count(), 2);
 }
 
 #[tokio::test]
