@@ -1,7 +1,8 @@
 //! `--hostile`: a rude network in front of an honest road.
 //!
 //! Any client can be tried against it: replies are lost after they were committed, requests are
-//! executed twice, delayed, or turned away. What is answered at all is answered as always.
+//! executed twice, delayed, or turned away. What is answered at all is answered as always. HTTP and
+//! MQTT meet the same fates; how each looks in MQTT stands in `mqtt`.
 
 use std::time::Duration;
 
@@ -13,24 +14,25 @@ use crate::reply::{ReplyBody, Torn, refused, response};
 use crate::world::{Chance, below};
 
 /// The source of rudeness.
+#[derive(Clone)]
 pub(crate) struct Hostile {
     pub(crate) chance: Chance,
 }
 
-/// What happens to one request.
+/// What happens to one request, or to one MQTT packet that asks for something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+pub(crate) enum Fate {
     /// As it should be.
     Fair,
     /// Executed, and not a byte comes back.
     Silent,
-    /// Executed, and the reply ends in its middle.
+    /// Executed, and the reply ends in its middle: over MQTT, behind the acknowledgement.
     Midway,
-    /// Executed twice, answered once.
+    /// Executed twice, answered once; over MQTT both answers come.
     Twice,
     /// Executed after a while.
     Late(Duration),
-    /// Turned away with 503, not executed.
+    /// Turned away with a passing cause, not executed.
     Busy,
 }
 
@@ -41,9 +43,6 @@ impl Hostile {
         reply: impl Fn() -> F,
     ) -> Result<Response<ReplyBody>, Torn> {
         let fate = self.fate();
-        if fate != Fate::Fair {
-            tracing::warn!(?fate, "hostile: a request meets its fate");
-        }
         match fate {
             Fate::Fair => {}
             Fate::Late(pause) => tokio::time::sleep(pause).await,
@@ -52,8 +51,7 @@ impl Hostile {
                 tracing::warn!(status = first.status, "hostile: executed, and now again");
             }
             Fate::Busy => {
-                let refusal = Refusal::new(Code::Busy).after(1 + below(&self.chance, 3));
-                return Ok(response(refused(&refusal).encode(LineStyle::Wrapped)));
+                return Ok(response(refused(&self.busy()).encode(LineStyle::Wrapped)));
             }
             Fate::Silent => {
                 reply().await;
@@ -64,9 +62,23 @@ impl Hostile {
         Ok(response(reply().await))
     }
 
+    /// The passing cause.
+    pub(crate) fn busy(&self) -> Refusal {
+        Refusal::new(Code::Busy).after(1 + below(&self.chance, 3))
+    }
+
+    /// What happens to the next request; anything but fairness is said in the log.
+    pub(crate) fn fate(&self) -> Fate {
+        let fate = self.draw();
+        if fate != Fate::Fair {
+            tracing::warn!(?fate, "hostile: a request meets its fate");
+        }
+        fate
+    }
+
     /// Of a thousand requests 50 lose their reply, 20 are executed twice, 30 are late and 20 are
     /// turned away.
-    fn fate(&self) -> Fate {
+    fn draw(&self) -> Fate {
         match below(&self.chance, 1_000) {
             0..25 => Fate::Silent,
             25..50 => Fate::Midway,
@@ -129,7 +141,7 @@ mod tests {
             let hostile = Hostile {
                 chance: seeded(seed),
             };
-            (0..20_000).map(|_| hostile.fate()).collect::<Vec<_>>()
+            (0..20_000).map(|_| hostile.draw()).collect::<Vec<_>>()
         };
         assert_eq!(fates(7), fates(7));
         assert_ne!(fates(7), fates(8));

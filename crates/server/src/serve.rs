@@ -115,7 +115,16 @@ impl Server {
         let gate = Arc::new(Gate::new(&config.limits));
         let provision = Arc::new(Provision::new(&registrar, &world, &gate, &outbound));
         let hang_up = config.just_in_time_hang_up;
-        let mqtt = Arc::new(Mqtt::new(&registrar, &world, &gate, &provision, hang_up));
+        let hostile = config.hostile.clone().map(|chance| Hostile { chance });
+        let mqtt = Mqtt::new(
+            &registrar,
+            &world,
+            &gate,
+            &provision,
+            hang_up,
+            hostile.clone(),
+        );
+        let mqtt = Arc::new(mqtt);
         if let Some(socket) = mqtts {
             run.listener(socket, listener(Some(for_mqtt)), Arc::clone(&mqtt));
         }
@@ -133,7 +142,7 @@ impl Server {
                 gate,
                 provision,
                 report_rate: Mutex::new(ReportRate::default()),
-                hostile: config.hostile.clone().map(|chance| Hostile { chance }),
+                hostile,
             };
             let http = Http(Arc::new(door));
             let listener = listener(Some(for_devices));

@@ -27,6 +27,7 @@ use imprint_registrar::{Ledger, Registrar, Signer};
 
 use crate::claim::Provision;
 use crate::gate::Gate;
+use crate::hostile::{Fate, Hostile};
 use crate::listener::{Door, Http, Peer, Protocol, Stream, Terms};
 use crate::world::World;
 use session::{Message, Published};
@@ -43,6 +44,8 @@ pub(crate) struct Mqtt<L, S> {
     provision: Arc<Provision<L, S>>,
     /// Whether who was registered by connecting has to connect again.
     hang_up: bool,
+    /// What makes the network rude.
+    hostile: Option<Hostile>,
 }
 
 /// Who is at the other end, as far as its certificate says.
@@ -67,6 +70,11 @@ enum Outcome {
     Forbidden(Refusal),
     /// It was dealt with, and this is published back.
     Answered(Message),
+    /// Rudeness: it was dealt with twice, and both answers are published.
+    Doubled(Message, Message),
+    /// Rudeness: it was dealt with, and the connection ends without a word, or after it was
+    /// acknowledged.
+    Lost { acknowledged: bool },
 }
 
 impl<L: Ledger, S: Signer> Mqtt<L, S> {
@@ -76,6 +84,7 @@ impl<L: Ledger, S: Signer> Mqtt<L, S> {
         gate: &Arc<Gate>,
         provision: &Arc<Provision<L, S>>,
         hang_up: bool,
+        hostile: Option<Hostile>,
     ) -> Self {
         Self {
             registrar: Arc::clone(registrar),
@@ -83,6 +92,7 @@ impl<L: Ledger, S: Signer> Mqtt<L, S> {
             gate: Arc::clone(gate),
             provision: Arc::clone(provision),
             hang_up,
+            hostile,
         }
     }
 
@@ -111,6 +121,65 @@ impl<L: Ledger, S: Signer> Mqtt<L, S> {
                     return Ok(Judged::Again);
                 }
                 Ok(Judged::In(Speaker::Member(Box::new(member))))
+            }
+        }
+    }
+
+    /// Judges a client as [`Self::judge`] does, over a network that may be rude: `None`, it was
+    /// judged, and hears nothing of it.
+    async fn meet(&self, peer: &Peer, origin: &Origin) -> Result<Option<Judged>, Refusal> {
+        let Some(hostile) = &self.hostile else {
+            return self.judge(peer, origin).await.map(Some);
+        };
+        match hostile.fate() {
+            Fate::Fair => {}
+            Fate::Late(pause) => tokio::time::sleep(pause).await,
+            Fate::Busy => return Err(hostile.busy()),
+            Fate::Twice => drop(self.judge(peer, origin).await),
+            Fate::Silent | Fate::Midway => {
+                drop(self.judge(peer, origin).await);
+                return Ok(None);
+            }
+        }
+        self.judge(peer, origin).await.map(Some)
+    }
+
+    /// Deals with one message as [`Self::message`] does, over a network that may be rude.
+    async fn hear(
+        &self,
+        speaker: &Speaker,
+        client_id: &str,
+        published: &Published,
+        origin: &Origin,
+    ) -> Outcome {
+        let deal = || self.message(speaker, client_id, published, origin);
+        let Some(hostile) = &self.hostile else {
+            return deal().await;
+        };
+        match hostile.fate() {
+            Fate::Fair => deal().await,
+            Fate::Late(pause) => {
+                tokio::time::sleep(pause).await;
+                deal().await
+            }
+            Fate::Busy => match (speaker, Call::parse(&published.topic)) {
+                (Speaker::Claim(_), Ok(call)) => {
+                    let (topic, payload) = self.provision.turn_away(&call, hostile.busy());
+                    Outcome::Answered(Message { topic, payload })
+                }
+                _ => deal().await,
+            },
+            Fate::Twice => match (deal().await, deal().await) {
+                (Outcome::Answered(first), Outcome::Answered(second)) => {
+                    Outcome::Doubled(first, second)
+                }
+                (_, second) => second,
+            },
+            fate @ (Fate::Silent | Fate::Midway) => {
+                deal().await;
+                Outcome::Lost {
+                    acknowledged: fate == Fate::Midway,
+                }
             }
         }
     }

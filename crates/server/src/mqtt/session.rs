@@ -223,6 +223,20 @@ impl Session {
         self.deliver()
     }
 
+    /// Says a request done, and not what came of it: a rude network has the answer.
+    pub(super) fn hear(&mut self, asked: &Published) -> Result<(), Wrong> {
+        self.acknowledge(asked, None, true)
+    }
+
+    /// Sends one more answer to a request that is acknowledged, where a client listens that knows
+    /// duplicates (MQTT 3.1.1 section 4.3.2).
+    pub(super) fn repeat(&mut self, answer: Message) -> Result<(), Wrong> {
+        if let Some(qos @ Qos::AtLeastOnce) = self.granted(&answer.topic) {
+            self.waiting.push_back((answer, qos));
+        }
+        self.deliver()
+    }
+
     /// Says no to a message. MQTT 5 has a way to say it; a client of 3.1.1 would take any
     /// acknowledgement for a yes, so its connection ends (MQTT 3.1.1 section 3.3.5).
     pub(super) fn forbid(&mut self, asked: &Published, refusal: Refusal) -> Result<(), Wrong> {

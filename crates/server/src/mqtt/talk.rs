@@ -31,6 +31,8 @@ pub(super) struct Talk<'a, L, S, IO> {
 enum Ending {
     /// The client went, or its connection broke.
     Gone,
+    /// A rude network cuts it, behind what is to be sent.
+    Cut,
     /// The client was turned away; the registrar has noted it.
     Refused,
     /// Something is wrong with what the client did.
@@ -72,6 +74,10 @@ impl<'a, L: Ledger, S: Signer, IO: Stream> Talk<'a, L, S, IO> {
         };
         match &ending {
             Ending::Gone => return self.close(Duration::ZERO).await,
+            Ending::Cut => {
+                let _ = self.flush().await;
+                return self.close(Duration::ZERO).await;
+            }
             Ending::Refused => {}
             Ending::Wrong(wrong) => {
                 self.note(&wrong.refusal);
@@ -91,10 +97,11 @@ impl<'a, L: Ledger, S: Signer, IO: Stream> Talk<'a, L, S, IO> {
         if self.peer.protocol.is_some() && self.terms.is_crowded() {
             return Err(self.refuse(&Code::Busy.into()));
         }
-        let speaker = match self.mqtt.judge(self.peer, &self.origin).await {
-            Ok(Judged::In(speaker)) => speaker,
+        let speaker = match self.mqtt.meet(self.peer, &self.origin).await {
+            Ok(Some(Judged::In(speaker))) => speaker,
             // Without a CONNACK, as AWS does it, the client connects again by itself.
-            Ok(Judged::Again) => return Err(Ending::Gone),
+            Ok(Some(Judged::Again)) => return Err(Ending::Gone),
+            Ok(None) => return Err(Ending::Cut),
             Err(refusal) => return Err(self.refuse(&refusal)),
         };
         // 3. What they want, until they go.
@@ -178,7 +185,7 @@ impl<'a, L: Ledger, S: Signer, IO: Stream> Talk<'a, L, S, IO> {
                 working = asked.pop_front().map(|published| -> Working<'_> {
                     Box::pin(async move {
                         let client_id = &greeting.client_id;
-                        let outcome = mqtt.message(speaker, client_id, &published, origin).await;
+                        let outcome = mqtt.hear(speaker, client_id, &published, origin).await;
                         (published, outcome)
                     })
                 });
@@ -236,6 +243,17 @@ impl<'a, L: Ledger, S: Signer, IO: Stream> Talk<'a, L, S, IO> {
             Outcome::Answered(message) => {
                 let answered = self.session.answer(published, message);
                 answered.map_err(Ending::Wrong)?;
+            }
+            Outcome::Doubled(first, second) => {
+                let answered = self.session.answer(published, first);
+                answered.map_err(Ending::Wrong)?;
+                self.session.repeat(second).map_err(Ending::Wrong)?;
+            }
+            Outcome::Lost { acknowledged } => {
+                if acknowledged {
+                    self.session.hear(published).map_err(Ending::Wrong)?;
+                }
+                return Err(Ending::Cut);
             }
         }
         Ok(())

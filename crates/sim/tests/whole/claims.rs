@@ -19,8 +19,10 @@ use imprint_registrar::Ledger as _;
 use imprint_registrar::claims::definition::{AutoRegistration, CaMode, RegisteredCa};
 use imprint_registrar::ledger::{ClaimAct, Definitions, DeviceFilter};
 use imprint_sim::agent::Setup;
+use imprint_sim::chance;
 use imprint_sim::key::DeviceKey;
 use imprint_sim::proxy::{Cut, Plan, Proxy, Way};
+use imprint_sim::tap::Quiet;
 use imprint_sim::world::{PRODUCT, World, real_now};
 
 /// A claim of a world, as a device has it.
@@ -173,6 +175,41 @@ async fn lost_replies_to_a_claim_make_no_second_device() {
             "{action} in {struck:#?}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agents_come_by_claim_through_a_rude_network_with_one_certificate_each() {
+    let seed = chance::seed();
+    println!("IMPRINT_SEED={seed}");
+    let devices = imprint_sim::many(60, 1_000);
+    let world = World::with(Quiet, Some(chance::seeded(seed))).await;
+    let claim = Door::Claim(claim_of(&world.claim("line-1").await, world.mqtts()));
+    let mut troubles: BTreeMap<String, usize> = BTreeMap::new();
+    for number in 0..devices {
+        let state = tempfile::tempdir().unwrap();
+        let device = setup(&world, &format!("custom:sn-{number}"), claim.clone());
+        let fate = Fate::none();
+        let end = join(&device, state.path(), &fate).await;
+        let End::Member(_) = end else {
+            panic!("{number}: {end:?} {:?}", fate.codes());
+        };
+        for code in fate.codes() {
+            *troubles.entry(code).or_default() += 1;
+        }
+        let name = format!("{PRODUCT}-sn-{number}");
+        assert_member(&world, &name, number + 1).await;
+        let file = world.road().ledger().device_get(&name).await.unwrap();
+        let live = file.unwrap().certificates;
+        let live = live.iter().filter(|one| one.state.is_live()).count();
+        assert_eq!(live, 1, "{name}");
+    }
+    println!("hostile, claims: {devices} devices met {troubles:?}");
+    assert!(
+        !troubles.is_empty(),
+        "nothing was rude, so nothing was tested"
+    );
+    let claim = world.road().ledger().claim_get("line-1").await.unwrap();
+    assert_eq!(claim.unwrap().reason, None, "the claim goes on");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
