@@ -160,6 +160,9 @@ pub(crate) struct BenchStorm {
     /// How many are let in each second.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) rate: u32,
+    /// By a claim over MQTT, which all of them share, instead of a token each.
+    #[arg(long)]
+    pub(crate) claims: bool,
     /// Milliseconds within which all of them switch on.
     #[arg(long, default_value_t = 1_000)]
     pub(crate) within: u32,

@@ -14,6 +14,12 @@ pub(crate) struct Child {
     log: Option<JoinHandle<Vec<String>>>,
 }
 
+/// Where its listeners are, `ADDR:PORT`.
+pub(crate) struct Addresses {
+    pub(crate) https: String,
+    pub(crate) mqtts: String,
+}
+
 /// How many operations one flush to disk served, on average.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Groups {
@@ -21,8 +27,8 @@ pub(crate) struct Groups {
 }
 
 impl Child {
-    /// This same program, serving the directory; and where its https listener is.
-    pub(crate) fn start(directory: &Directory) -> anyhow::Result<(Self, String)> {
+    /// This same program, serving the directory; and where it listens.
+    pub(crate) fn start(directory: &Directory) -> anyhow::Result<(Self, Addresses)> {
         let mut process = Command::new(std::env::current_exe()?)
             .args(["serve", "--dir"])
             .arg(directory.root())
@@ -36,13 +42,20 @@ impl Child {
         let child = Self { process, log };
         let mut ready = String::new();
         BufReader::new(stdout).read_line(&mut ready)?;
-        let address = ready
-            .trim()
-            .split(' ')
-            .find_map(|word| word.strip_prefix("https="))
-            .with_context(|| format!("the server said {ready:?} instead of ready"))?
-            .to_owned();
-        Ok((child, address))
+        let listener = |name: &str| {
+            let words = ready.trim().split(' ');
+            let found = words.filter_map(|word| word.split_once('='));
+            let mut found = found.filter(|(key, _)| *key == name);
+            found
+                .next()
+                .map(|(_, address)| address.to_owned())
+                .with_context(|| format!("the server said {ready:?} instead of ready"))
+        };
+        let addresses = Addresses {
+            https: listener("https")?,
+            mqtts: listener("mqtts")?,
+        };
+        Ok((child, addresses))
     }
 
     /// User and system time of all its threads, from the kernel, in steps of 10 ms.

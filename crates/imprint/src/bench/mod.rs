@@ -16,8 +16,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use imprint_identity::HardwareId;
+use imprint_pkix::pem;
+use imprint_registrar::claims::definition::Claim;
+use imprint_registrar::ledger::Definitions;
 use imprint_registrar::tokens::TokenOrder;
 use imprint_registrar::{Ledger as _, Product};
+use zeroize::Zeroizing;
 
 use crate::cli::{Bench, BenchEnroll, Cli, Command};
 use crate::directory::Directory;
@@ -51,8 +56,8 @@ async fn enroll(order: &BenchEnroll, json: bool) -> anyhow::Result<ExitCode> {
         .enumerate()
         .map(|(at, token)| Device::new(at, &token))
         .collect();
-    let (child, address) = Child::start(&directory)?;
-    let load = Arc::new(Load::new(&directory, address)?);
+    let (child, addresses) = Child::start(&directory)?;
+    let load = Arc::new(Load::new(&directory, addresses.https)?);
 
     // 3. The server's first requests are not what is measured: caches fill, files grow.
     let measured = devices.split_off(warm_up as usize);
@@ -149,6 +154,10 @@ async fn prepare<const N: usize>(
     ledger.product_apply(named, "bench", now).await?;
     let mut tokens = Vec::new();
     for (product, count) in products {
+        if count == 0 {
+            tokens.push(Vec::new());
+            continue;
+        }
         let order = TokenOrder {
             product: product.name,
             count,
@@ -167,6 +176,42 @@ async fn prepare<const N: usize>(
     }
     ledger.close()?;
     Ok(tokens)
+}
+
+/// A claim of a product, with these hardware ids on the product's allowlist and no others welcome: its
+/// certificate and its key, PEM.
+async fn claim(
+    directory: &Directory,
+    product: &str,
+    hardware: &[HardwareId],
+) -> anyhow::Result<(String, Zeroizing<String>)> {
+    let Some(lock) = directory.try_lock("bench")? else {
+        bail!("the directory is held")
+    };
+    let opened = open(directory, lock)?;
+    let (now, ledger) = (world::now(), opened.registrar.ledger());
+    let mut claim = Claim::named("crowd", product);
+    claim.allowlist = true;
+    let definitions = Definitions {
+        claims: vec![claim],
+        ..Definitions::default()
+    };
+    ledger.fleet_apply(definitions, "bench", now).await?;
+    for some in hardware.chunks(1_000) {
+        ledger
+            .allow_add(product, some.to_vec(), "bench", now)
+            .await?;
+    }
+    let issued =
+        opened
+            .registrar
+            .claim_issue_with_key("crowd", CLAIM_SECONDS, "bench", &world::chance, now);
+    let (issued, key) = issued.await?;
+    ledger.close()?;
+    Ok((
+        pem::encode(pem::CERTIFICATE, &issued.der),
+        Zeroizing::new(pem::encode("PRIVATE KEY", &key)),
+    ))
 }
 
 /// Memory that looks like a disk makes every figure a lie.
@@ -193,3 +238,4 @@ fn refuse_memory(at: &Path) -> anyhow::Result<()> {
 }
 
 const PRODUCT: &str = "thermo";
+const CLAIM_SECONDS: i64 = 86_400;

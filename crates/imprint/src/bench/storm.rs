@@ -1,9 +1,12 @@
 //! `imprint bench storm`: a crowd switches on behind one address, at a product with a pace.
 //!
-//! The devices are the agent's own code with files on a disk and real waits; the server is a process
-//! of its own. Members renew meanwhile, one after the other, and should not notice.
+//! The devices are the agent's own code with files on a disk and real waits, by token over HTTPS or by
+//! claim over MQTT; the server is a process of its own. Members renew meanwhile, one after the other, and
+//! should not notice.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::iter;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,7 +16,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use imprint_agent::device::{Action, Event, Record, Settings as Patience};
 use imprint_agent::{
-    Agent, End, Endpoint, KeyAlgorithm, Observer, Roots, Settings, Suites, Surroundings, Timeouts,
+    Agent, Claim, Door, End, Endpoint, KeyAlgorithm, Observer, Roots, Settings, Suites,
+    Surroundings, Timeouts,
 };
 use imprint_est::Secret;
 use imprint_identity::HardwareId;
@@ -24,15 +28,16 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use crate::cli::BenchStorm;
 use crate::directory::Directory;
 use crate::world;
 
-use super::child::Child;
+use super::child::{Addresses, Child};
 use super::load::{Device, Load};
 use super::report::percentile;
-use super::{PRODUCT, place, prepare};
+use super::{PRODUCT, claim, place, prepare};
 
 pub(crate) async fn run(order: &BenchStorm, json: bool) -> anyhow::Result<ExitCode> {
     let place = place(order.at.as_deref())?;
@@ -42,13 +47,15 @@ pub(crate) async fn run(order: &BenchStorm, json: bool) -> anyhow::Result<ExitCo
         enrollments_per_second: order.rate,
         burst: (order.rate / 10).max(1),
     };
-    let products = [(Product::named(PRODUCT), MEMBERS), (crowd, order.devices)];
+    let tokens = if order.claims { 0 } else { order.devices };
+    let products = [(Product::named(PRODUCT), MEMBERS), (crowd, tokens)];
     let mut tokens = prepare(&directory, products).await?.into_iter();
-    let (members, newcomers) = (tokens.next(), tokens.next());
-    let (child, address) = Child::start(&directory)?;
+    let (members, newcomers) = (tokens.next(), tokens.next().unwrap_or_default());
+    let crowd = Crowd::gather(order, &directory, newcomers).await?;
+    let (child, addresses) = Child::start(&directory)?;
 
     // 1. Members, and how long a renewal takes them in peace.
-    let load = Arc::new(Load::new(&directory, address.clone())?);
+    let load = Arc::new(Load::new(&directory, addresses.https.clone())?);
     let members = members.unwrap_or_default().into_iter().enumerate();
     let members = members.map(|(at, token)| Device::new(at, &token)).collect();
     let (members, _) = load.enroll(members, 8).await?;
@@ -59,14 +66,7 @@ pub(crate) async fn run(order: &BenchStorm, json: bool) -> anyhow::Result<ExitCo
     let over = Arc::new(AtomicBool::new(false));
     let meanwhile = tokio::spawn(renewing(Arc::clone(&load), members, Arc::clone(&over)));
     let states = place.path().join("devices");
-    let outcome = storm(
-        order,
-        &directory,
-        &address,
-        &states,
-        newcomers.unwrap_or_default(),
-    )
-    .await?;
+    let outcome = storm(order, &directory, &addresses, &states, crowd).await?;
     over.store(true, Ordering::Relaxed);
     let storm_renewals = meanwhile.await??;
 
@@ -87,25 +87,68 @@ pub(crate) async fn run(order: &BenchStorm, json: bool) -> anyhow::Result<ExitCo
     })
 }
 
+/// The newcomers: who each of them is, and what it shows.
+struct Crowd {
+    devices: Vec<(HardwareId, Option<String>)>,
+    /// The claim's certificate and key, PEM.
+    claim: Option<(String, Zeroizing<String>)>,
+}
+
+impl Crowd {
+    async fn gather(
+        order: &BenchStorm,
+        directory: &Directory,
+        tokens: Vec<String>,
+    ) -> anyhow::Result<Self> {
+        let ids = (0..order.devices).map(|at| HardwareId::parse(&format!("custom:crowd-{at}")));
+        let ids: Vec<_> = ids.collect::<Result<_, _>>()?;
+        let claim = if order.claims {
+            Some(claim(directory, CROWD, &ids).await?)
+        } else {
+            None
+        };
+        let tokens = tokens.into_iter().map(Some).chain(iter::repeat(None));
+        Ok(Self {
+            devices: ids.into_iter().zip(tokens).collect(),
+            claim,
+        })
+    }
+
+    fn door(&self, broker: &Endpoint) -> Door {
+        let Some((chain, key)) = &self.claim else {
+            return Door::Token;
+        };
+        Door::Claim(Claim {
+            broker: broker.clone(),
+            template: None,
+            parameters: BTreeMap::new(),
+            chain_pem: chain.clone(),
+            key_pem: Secret::new(key.as_bytes().to_vec()),
+        })
+    }
+}
+
 /// What became of the crowd, in time since its first device switched on.
 struct Outcome {
     provisioned: usize,
     quarantined: usize,
+    /// First certificates; by claim they are good for nothing yet.
     certified: Vec<Duration>,
+    /// By claim: registrations.
+    registered: Vec<Duration>,
     last: Duration,
 }
 
 async fn storm(
     order: &BenchStorm,
     directory: &Directory,
-    address: &str,
+    addresses: &Addresses,
     states: &Path,
-    tokens: Vec<String>,
+    crowd: Crowd,
 ) -> anyhow::Result<Outcome> {
     let roots = Arc::new(Roots::read(&directory.root_certificate())?);
-    // The server's certificate is for localhost.
-    let port = address.rsplit(':').next().unwrap_or_default();
-    let server: Endpoint = format!("https://localhost:{port}").parse()?;
+    let server: Endpoint = format!("https://{}", by_name(&addresses.https)).parse()?;
+    let door = crowd.door(&Endpoint::mqtts(&by_name(&addresses.mqtts))?);
     let (tell, mut told) = mpsc::unbounded_channel();
     let began = Instant::now();
     let step = Duration::from_millis(order.within.into()) / order.devices;
@@ -116,18 +159,18 @@ async fn storm(
         .enable_all()
         .build()?;
     let mut running = JoinSet::new();
-    for (at, token) in (0_u32..).zip(tokens) {
+    for (at, (hardware, token)) in (0_u32..).zip(crowd.devices) {
         let settings = Settings {
             state: states.join(at.to_string()),
             server: server.clone(),
             roots: Arc::clone(&roots),
             product: Some(CROWD.to_owned()),
-            hardware: HardwareId::parse(&format!("custom:crowd-{at}"))?,
-            token: Some(Secret::new(token.into_bytes())),
+            hardware,
+            token: token.map(|token| Secret::new(token.into_bytes())),
             key: KeyAlgorithm::P256,
             rekey: false,
             patience: Patience::new(world::now().plus(-86_400)),
-            door: imprint_agent::Door::Token,
+            door: door.clone(),
             wait_divisor: 1,
             timeouts: Timeouts::default(),
             suites: Suites::All,
@@ -135,7 +178,7 @@ async fn storm(
         let watch = Watch {
             began,
             tell: tell.clone(),
-            certified: false,
+            told: Vec::new(),
         };
         let on = began + step * at;
         let device = async move {
@@ -161,35 +204,54 @@ async fn storm(
     }
     let last = began.elapsed();
     threads.shutdown_background();
-    let mut certified = Vec::new();
-    while let Some(at) = told.recv().await {
-        certified.push(at);
+    let (mut certified, mut registered) = (Vec::new(), Vec::new());
+    while let Some((grant, at)) = told.recv().await {
+        match grant {
+            Grant::Certificate => certified.push(at),
+            Grant::Registration => registered.push(at),
+        }
     }
     certified.sort();
+    registered.sort();
     Ok(Outcome {
         provisioned,
         quarantined,
         certified,
+        registered,
         last,
     })
 }
 
-/// Notes when its device has been given its certificate.
+/// The server's certificate is for localhost.
+fn by_name(address: &str) -> String {
+    let port = address.rsplit(':').next().unwrap_or_default();
+    format!("localhost:{port}")
+}
+
+/// What a server grants a newcomer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Grant {
+    Certificate,
+    Registration,
+}
+
+/// Notes when its device has been granted what it asked for, the first time each.
 struct Watch {
     began: Instant,
-    tell: mpsc::UnboundedSender<Duration>,
-    certified: bool,
+    tell: mpsc::UnboundedSender<(Grant, Duration)>,
+    told: Vec<Grant>,
 }
 
 impl Observer for Watch {
-    fn step(&mut self, _: &Record, _: &Event, action: &Action) {
-        let has_one = matches!(
-            action,
-            Action::FetchProfile | Action::StoreCredential { .. }
-        );
-        if has_one && !self.certified {
-            self.certified = true;
-            let _ = self.tell.send(self.began.elapsed());
+    fn step(&mut self, _: &Record, event: &Event, _: &Action) {
+        let grant = match event {
+            Event::Enrolled => Grant::Certificate,
+            Event::Registered => Grant::Registration,
+            _ => return,
+        };
+        if !self.told.contains(&grant) {
+            self.told.push(grant);
+            let _ = self.tell.send((grant, self.began.elapsed()));
         }
     }
 }
@@ -224,8 +286,11 @@ struct Report {
     rate: u32,
     provisioned: usize,
     quarantined: usize,
-    /// Certificates that arrived within the busiest second.
+    by: &'static str,
+    /// Certificates that arrived within the busiest second; by claim they are good for nothing yet.
     busiest_second: usize,
+    /// Registrations, by claim.
+    busiest_second_registered: usize,
     all_after_s: f64,
     renewals: usize,
     renewal_p50_ms: f64,
@@ -250,7 +315,8 @@ impl Report {
             times
         };
         let (peace, storm) = (sorted(peace), sorted(storm));
-        let busiest_second = busiest_second(&outcome.certified);
+        let busiest = busiest_second(&outcome.certified);
+        let registered = busiest_second(&outcome.registered);
         let all_after_s = outcome.last.as_secs_f64();
         let must = f64::from(order.devices) / f64::from(order.rate);
         let checks = [
@@ -259,9 +325,10 @@ impl Report {
                 format!("{} of {} PROVISIONED", outcome.provisioned, order.devices),
             ),
             (
-                busiest_second > (order.rate + order.rate / 5) as usize,
+                busiest.max(registered) > (order.rate + order.rate / 5) as usize,
                 format!(
-                    "{busiest_second} in one second, at a pace of {}",
+                    "{} in one second, at a pace of {}",
+                    busiest.max(registered),
                     order.rate
                 ),
             ),
@@ -279,7 +346,9 @@ impl Report {
             rate: order.rate,
             provisioned: outcome.provisioned,
             quarantined: outcome.quarantined,
-            busiest_second,
+            by: if order.claims { "claim" } else { "token" },
+            busiest_second: busiest,
+            busiest_second_registered: registered,
             all_after_s,
             renewals: storm.len(),
             renewal_p50_ms: percentile(&storm, 50),
@@ -317,11 +386,15 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} devices at {} a second, one address: {} PROVISIONED, {} in QUARANTINE, the last \
-             after {:.1} s",
-            self.devices, self.rate, self.provisioned, self.quarantined, self.all_after_s
+            "{} devices by {} at {} a second, one address: {} PROVISIONED, {} in QUARANTINE, the \
+             last after {:.1} s",
+            self.devices, self.by, self.rate, self.provisioned, self.quarantined, self.all_after_s
         )?;
-        writeln!(f, "busiest second   {} certificates", self.busiest_second)?;
+        writeln!(
+            f,
+            "busiest second   {} certificates, {} registrations by claim",
+            self.busiest_second, self.busiest_second_registered
+        )?;
         writeln!(
             f,
             "renewals         p50 {:.1} ms, p99 {:.1} ms of {} (in peace {:.1} and {:.1} ms)",
