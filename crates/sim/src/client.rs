@@ -79,7 +79,7 @@ impl Client {
 
     /// Without a certificate.
     pub async fn connect(&self, to: SocketAddr) -> Result<Link, Broken> {
-        Link::open(to, Arc::clone(&self.anonymous)).await
+        Link::open(to, to.ip().into(), Arc::clone(&self.anonymous)).await
     }
 
     /// With a certificate of the fleet.
@@ -89,10 +89,31 @@ impl Client {
         key: &DeviceKey,
         certificate: &[u8],
     ) -> Result<Link, Broken> {
+        self.showing(to, to.ip().into(), key, certificate).await
+    }
+
+    /// With the certificate that a device was born with: it names the server in TLS.
+    pub async fn connect_newborn(
+        &self,
+        to: SocketAddr,
+        key: &DeviceKey,
+        certificate: &[u8],
+    ) -> Result<Link, Broken> {
+        let name = ServerName::try_from("localhost").expect("a name");
+        self.showing(to, name, key, certificate).await
+    }
+
+    async fn showing(
+        &self,
+        to: SocketAddr,
+        name: ServerName<'static>,
+        key: &DeviceKey,
+        certificate: &[u8],
+    ) -> Result<Link, Broken> {
         let chain = vec![CertificateDer::from(certificate.to_vec())];
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8().to_vec()));
         let config = Self::builder(&self.roots).with_client_auth_cert(chain, key);
-        Link::open(to, Self::unresumed(config.map_err(broken)?)).await
+        Link::open(to, name, Self::unresumed(config.map_err(broken)?)).await
     }
 
     /// Enrolls on a connection of its own.
@@ -119,11 +140,14 @@ impl Client {
 }
 
 impl Link {
-    async fn open(to: SocketAddr, config: Arc<ClientConfig>) -> Result<Self, Broken> {
+    async fn open(
+        to: SocketAddr,
+        name: ServerName<'static>,
+        config: Arc<ClientConfig>,
+    ) -> Result<Self, Broken> {
         let opening = async {
             let tcp = TcpStream::connect(to).await.map_err(broken)?;
             tcp.set_nodelay(true).map_err(broken)?;
-            let name = ServerName::from(to.ip());
             let tls = TlsConnector::from(config)
                 .connect(name, tcp)
                 .await

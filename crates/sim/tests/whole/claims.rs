@@ -1,11 +1,12 @@
 //! Our own agent by claim, and just in time, on the real server: power cuts and lost replies at every
 //! moment, links that break at any byte, and every no that a device must understand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use http::Method;
 use imprint_agent::device::{Event, Quarantine, Record};
 use imprint_agent::{
     Claim, Door, End, Endpoint, Moment, Observer, OwnCertificate, RefusalText, Silent, Strike,
@@ -20,10 +21,17 @@ use imprint_registrar::claims::definition::{AutoRegistration, CaMode, Registered
 use imprint_registrar::ledger::{ClaimAct, Definitions, DeviceFilter};
 use imprint_sim::agent::Setup;
 use imprint_sim::chance;
+use imprint_sim::checker::Outside;
+use imprint_sim::client::Client;
 use imprint_sim::key::DeviceKey;
+use imprint_sim::many;
 use imprint_sim::proxy::{Cut, Plan, Proxy, Way};
 use imprint_sim::tap::Quiet;
 use imprint_sim::world::{PRODUCT, World, real_now};
+use tokio::sync::{Barrier, Semaphore};
+use tokio::task::JoinSet;
+
+use crate::support::{assert_clean, judge, seconds};
 
 /// A claim of a world, as a device has it.
 fn claim_of((chain_pem, key_pem): &(String, String), broker: SocketAddr) -> Claim {
@@ -181,7 +189,7 @@ async fn lost_replies_to_a_claim_make_no_second_device() {
 async fn agents_come_by_claim_through_a_rude_network_with_one_certificate_each() {
     let seed = chance::seed();
     println!("IMPRINT_SEED={seed}");
-    let devices = imprint_sim::many(60, 1_000);
+    let devices = many(60, 1_000);
     let world = World::with(Quiet, Some(chance::seeded(seed))).await;
     let claim = Door::Claim(claim_of(&world.claim("line-1").await, world.mqtts()));
     let mut troubles: BTreeMap<String, usize> = BTreeMap::new();
@@ -218,7 +226,7 @@ async fn a_link_that_breaks_at_any_byte_costs_a_claim_one_more_try() {
     let files = world.claim("line-1").await;
     let (mut devices, mut cuts) = (0, 0);
     for way in [Way::Request, Way::Reply] {
-        for at in (0..6_000_u64).step_by(imprint_sim::many(500, 60)) {
+        for at in (0..6_000_u64).step_by(many(500, 60)) {
             let proxy = Proxy::start(world.mqtts()).await;
             proxy.arm(Some(Plan {
                 way,
@@ -345,6 +353,15 @@ impl Factory {
 
     /// A device that was born here.
     fn born(&self, name: &str, broker: Option<SocketAddr>) -> OwnCertificate {
+        let (key, certificate) = self.bear(name);
+        OwnCertificate {
+            chain_pem: pem::encode(pem::CERTIFICATE, &certificate),
+            key_pem: Secret::new(key.pem().into_bytes()),
+            broker: broker.map(|at| Endpoint::mqtts(&format!("localhost:{}", at.port())).unwrap()),
+        }
+    }
+
+    fn bear(&self, name: &str) -> (DeviceKey, Vec<u8>) {
         let key = DeviceKey::new();
         let public_key = PublicKey::parse(key.spki()).unwrap();
         let mut serial = [1; 20];
@@ -366,11 +383,8 @@ impl Factory {
             signature_algorithm: SignatureAlgorithm::EcdsaSha256,
         }
         .to_be_signed();
-        OwnCertificate {
-            chain_pem: pem::encode(pem::CERTIFICATE, &self.key.certify(&tbs)),
-            key_pem: Secret::new(key.pem().into_bytes()),
-            broker: broker.map(|at| Endpoint::mqtts(&format!("localhost:{}", at.port())).unwrap()),
-        }
+        let certificate = self.key.certify(&tbs);
+        (key, certificate)
     }
 
     async fn register(&self, world: &World) {
@@ -425,6 +439,66 @@ async fn a_device_of_a_registered_ca_comes_in_just_in_time_through_every_power_c
             }
         }
     }
+}
+
+/// Each device has ten tasks that try to connect with its certificate at the same instant.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_first_connections_at_once_make_one_device_a_hundred_times() {
+    const AT_ONCE: usize = 10;
+    const TOGETHER: usize = 8;
+    let devices = many(100, 2_000);
+    let world = Arc::new(World::new().await);
+    let factory = Factory::new();
+    factory.register(&world).await;
+    let client = Client::new(&world.place().root_der());
+    let room = Arc::new(Semaphore::new(TOGETHER));
+    let (mut crowd, started) = (JoinSet::new(), std::time::Instant::now());
+    for number in 0..devices {
+        let (key, certificate) = factory.bear(&format!("born-{number}"));
+        let born = Arc::new((key, certificate));
+        let (world, client, room) = (world.clone(), client.clone(), room.clone());
+        crowd.spawn(async move {
+            let _room = room.acquire().await.unwrap();
+            let gate = Arc::new(Barrier::new(AT_ONCE));
+            let mut racers = JoinSet::new();
+            for _ in 0..AT_ONCE {
+                let (world, client) = (world.clone(), client.clone());
+                let (born, gate) = (born.clone(), gate.clone());
+                racers.spawn(async move {
+                    gate.wait().await;
+                    let (key, certificate) = &*born;
+                    let link = client.connect_newborn(world.https(), key, certificate);
+                    let mut link = link.await.unwrap();
+                    let answer = link.send(Method::GET, "/v1/verify", None, None);
+                    answer.await.unwrap()
+                });
+            }
+            let mut names = BTreeSet::new();
+            while let Some(answer) = racers.join_next().await {
+                let answer = answer.unwrap();
+                assert_eq!(answer.status, 200, "born-{number}: {answer:?}");
+                // The device with its certificate; what follows is the time.
+                let said = String::from_utf8(answer.body).unwrap();
+                names.insert(said.split_once("\"server_time\"").unwrap().0.to_owned());
+            }
+            assert_eq!(names.len(), 1, "born-{number} is {names:?}");
+        });
+    }
+    while let Some(device) = crowd.join_next().await {
+        device.unwrap();
+    }
+    let (records, findings) = judge(world.place(), &Outside::default());
+    assert_clean("after the first connections", &findings);
+    println!(
+        "{} connections of {devices} devices, {AT_ONCE} at once: {} devices, {} certificates; {}",
+        devices * AT_ONCE,
+        records.devices.len(),
+        records.certificates.len(),
+        seconds(started)
+    );
+    assert_eq!(records.devices.len(), devices);
+    assert_eq!(records.certificates.len(), devices);
+    assert!(records.devices.iter().all(|one| one.step == "PROVISIONED"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -75,8 +75,19 @@ struct Seen {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_at_once_one_wins_and_the_server_keeps_its_countenance() {
+    races(many(10_000, 100_000), FRESH_EVERY).await;
+}
+
+/// As devices really come: each racer with a connection and a handshake of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_at_once_that_have_just_shaken_hands_one_wins_too() {
+    races(many(500, 20_000), 1).await;
+}
+
+/// Half of the pairs are two keys at one token, half one key twice. Every worker begins with fresh
+/// connections every `fresh_every` pairs.
+async fn races(pairs: usize, fresh_every: usize) {
     let started = Instant::now();
-    let pairs = many(10_000, 100_000);
     let meetings = Arc::new(Meetings::default());
     let world = Arc::new(World::with(Arc::clone(&meetings), None).await);
     let tokens = world.tokens(pairs).await;
@@ -85,9 +96,9 @@ async fn of_two_at_once_one_wins_and_the_server_keeps_its_countenance() {
     let mut workers = Vec::new();
     for _ in 0..WORKERS {
         let (world, tokens, next) = (world.clone(), tokens.clone(), next.clone());
-        workers.push(tokio::spawn(
-            async move { race(&world, &tokens, &next).await },
-        ));
+        workers.push(tokio::spawn(async move {
+            race(&world, &tokens, &next, fresh_every).await
+        }));
     }
     let mut seen = Seen::default();
     for worker in workers {
@@ -122,7 +133,12 @@ async fn of_two_at_once_one_wins_and_the_server_keeps_its_countenance() {
 }
 
 /// Runs pairs until there are no more.
-async fn race(world: &World<Arc<Meetings>>, tokens: &[String], next: &AtomicUsize) -> Seen {
+async fn race(
+    world: &World<Arc<Meetings>>,
+    tokens: &[String],
+    next: &AtomicUsize,
+    fresh_every: usize,
+) -> Seen {
     let client = Client::new(&world.place().root_der());
     let mut seen = Seen::default();
     let connect = async || client.connect(world.https()).await.unwrap();
@@ -133,7 +149,7 @@ async fn race(world: &World<Arc<Meetings>>, tokens: &[String], next: &AtomicUsiz
         let Some(token) = tokens.get(number) else {
             return seen;
         };
-        if number.is_multiple_of(FRESH_EVERY) {
+        if number.is_multiple_of(fresh_every) {
             links = (connect().await, connect().await);
             seen.handshakes += 2;
         }
