@@ -5,11 +5,11 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use imprint_device::file::FileJournal;
-use imprint_device::{Action, Device, Event, Quarantine, Record};
+use imprint_device::{Action, Device, Event, Place, Quarantine, QuarantineRule, Record};
 use imprint_identity::UnixTime;
 use tokio::time::{Instant, sleep};
 
-use crate::calls::Server;
+use crate::calls::{Profile, Server};
 use crate::error::AgentError;
 use crate::exit::Exit;
 use crate::keystore::{FileKeys, KeyStore};
@@ -106,13 +106,25 @@ impl Agent {
             other_hardware: false,
             _lock: lock,
         };
-        agent.keep_what_was_given()?;
+        agent.follow_stored_profile()?;
+        if agent.record().place != Place::Wiping {
+            agent.keep_what_was_given()?;
+        }
         Ok(agent)
     }
 
     /// Goes on from where the journal stands until there is nothing to do, beginning with `first`:
     /// [`Event::PowerOn`], or what an operator wants.
+    ///
+    /// A factory reset that the power has interrupted is finished first, whosever hardware this is; then
+    /// the device begins anew.
     pub async fn join(mut self, first: Event) -> Result<End, AgentError> {
+        if self.record().place == Place::Wiping {
+            if self.run(Event::PowerOn).await? == Ran::PowerCut {
+                return Ok(End::PowerCut);
+            }
+            self.keep_what_was_given()?;
+        }
         let first = if self.other_hardware {
             Event::HardwareMismatch
         } else {
@@ -177,6 +189,27 @@ impl Agent {
             }
             event = happened;
         }
+    }
+
+    /// The product's word on exhausted attempts, as far as it is known. What the device was told at its
+    /// start is the least.
+    pub(crate) fn follow(&mut self, profile: &[u8]) {
+        let rule = if Profile::of(profile).is_strict() {
+            QuarantineRule::Strict
+        } else {
+            self.settings.patience.quarantine
+        };
+        self.device.follow(rule);
+    }
+
+    fn follow_stored_profile(&mut self) -> Result<(), AgentError> {
+        let Some(credential) = self.record().place.credential() else {
+            return Ok(());
+        };
+        if let Some(stored) = self.store.credential(credential.slot)? {
+            self.follow(&stored.profile);
+        }
+        Ok(())
     }
 
     pub(crate) fn strike(&mut self, moment: Moment<'_>) -> Strike {

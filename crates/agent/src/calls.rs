@@ -222,6 +222,22 @@ pub struct Profile {
     /// When to renew, Unix seconds; without it at two thirds of the certificate's lifetime.
     #[serde(default)]
     pub renew_after: Option<i64>,
+    /// `strict`: the product wants a device to rest when its attempts at a step are used up. Any other
+    /// word, and none, is the default.
+    #[serde(default)]
+    pub quarantine: Option<String>,
+}
+
+impl Profile {
+    /// The profile in these bytes; what can't be read says nothing.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        serde_json::from_slice(bytes).unwrap_or_default()
+    }
+
+    /// Whether the product is strict.
+    pub fn is_strict(&self) -> bool {
+        self.quarantine.as_deref() == Some("strict")
+    }
 }
 
 /// Why a question got no usable answer.

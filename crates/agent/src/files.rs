@@ -76,6 +76,24 @@ pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
     }
 }
 
+/// Removes what [`write`] has begun in a folder and never ended, durably. The folder may be absent.
+pub(crate) fn remove_leftovers(folder: &Path) -> Result<(), FileError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(FileError::new("read", folder, error)),
+    };
+    for entry in entries {
+        let path = entry
+            .map_err(|error| FileError::new("read", folder, error))?
+            .path();
+        if path.extension().is_some_and(|ending| ending == BEGUN) {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes a folder that only its owner may enter, and those above it.
 pub(crate) fn make_folder(path: &Path) -> Result<(), FileError> {
     if path.is_dir() {
@@ -121,9 +139,13 @@ fn parent(path: &Path) -> &Path {
 
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
+    name.push(".");
+    name.push(BEGUN);
     path.with_file_name(name)
 }
+
+/// How the name of a file ends that is being written.
+const BEGUN: &str = "new";
 
 /// What a file of ours can have at most: a chain of certificates has some KiB.
 const LONGEST: u64 = 1 << 20;

@@ -16,6 +16,7 @@ use crate::http::{Connection, Endpoint, LinkError};
 use crate::keystore::{KeyAlgorithm, KeyError, PublicKey, sha256};
 use crate::mqtt::MqttConnection;
 use crate::observe::{Moment, Strike};
+use crate::reset;
 use crate::settings::Door;
 use crate::store::{RefusalText, StoreError, StoredCredential};
 use crate::tls::{BorrowedError, ClientIdentity};
@@ -216,7 +217,9 @@ impl Agent {
         let mut connection = self.line(who).await?;
         let profile = self.server.profile(&mut connection, secret.as_ref()).await;
         self.answered(action)?;
-        self.hand.profile = profile?;
+        let profile = profile?;
+        self.follow(&profile);
+        self.hand.profile = profile;
         self.hand.line = Some((who, connection));
         Ok(Event::ProfileFetched)
     }
@@ -330,11 +333,8 @@ impl Agent {
 
     fn wipe(&mut self) -> Result<Event, Trouble> {
         self.hand = Hand::default();
-        for slot in Slot::ALL {
-            self.store.forget_credential(slot)?;
-            self.keys.discard(slot)?;
-        }
-        self.store.forget_setup()?;
+        reset::wipe(&self.store, &*self.keys)?;
+        self.follow(b"{}");
         Ok(Event::Wiped)
     }
 
@@ -446,6 +446,15 @@ impl Agent {
         let _ = self.store.keep_refusal(&refusal);
         let record = self.record().clone();
         self.observer.trouble(&record, &refusal);
+    }
+}
+
+impl From<reset::WipeError> for Trouble {
+    fn from(error: reset::WipeError) -> Self {
+        match error {
+            reset::WipeError::Store(error) => error.into(),
+            reset::WipeError::Key(error) => error.into(),
+        }
     }
 }
 

@@ -29,7 +29,7 @@ impl StoredCredential {
     /// When this credential should get a successor.
     pub fn renewal_due(&self) -> Option<UnixTime> {
         let leaf = Certificate::parse(self.chain.first()?).ok()?;
-        let profile = serde_json::from_slice(&self.profile).unwrap_or_default();
+        let profile = Profile::of(&self.profile);
         due(leaf.not_before(), leaf.not_after(), &profile)
     }
 }
@@ -127,7 +127,11 @@ mod tests {
             (UnixTime(1_000), end, None, None),
             (UnixTime(1_000), end, Some(2_000), Some(2_000)),
         ] {
-            let got = due(not_before, not_after, &Profile { renew_after });
+            let profile = Profile {
+                renew_after,
+                ..Profile::default()
+            };
+            let got = due(not_before, not_after, &profile);
             assert_eq!(
                 got,
                 want.map(UnixTime),

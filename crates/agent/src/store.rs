@@ -154,10 +154,27 @@ impl StateDir {
         self.keep_json("setup.json", setup)
     }
 
-    /// After a factory reset the directory is for whatever comes.
+    /// After a factory reset the directory is for whatever comes. A token or a claim stays.
     pub fn forget_setup(&self) -> Result<(), StoreError> {
-        files::remove(&self.path.join("registration.json"))?;
-        Ok(files::remove(&self.path.join("setup.json"))?)
+        for name in [
+            "ownership.json",
+            "registration.json",
+            "refusal.json",
+            "setup.json",
+        ] {
+            files::remove(&self.path.join(name))?;
+        }
+        Ok(())
+    }
+
+    /// What a cut has left half written: there may be a key in it.
+    pub(crate) fn forget_leftovers(&self) -> Result<(), StoreError> {
+        let credentials = Slot::ALL.map(|slot| self.credential_path(slot));
+        let folders = [self.path.clone(), self.keys_path()];
+        for folder in folders.iter().chain(&credentials) {
+            files::remove_leftovers(folder)?;
+        }
+        Ok(())
     }
 
     /// The bootstrap credential, while there is one.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use imprint_agent::device::{self, Action, Event, Record};
 use imprint_agent::{
     Agent, AgentError, CheckSettings, Claim, Diagnosis, Door, End, KeyAlgorithm, Observer,
-    OwnCertificate, RefusalText, Roots, Settings, Status, Suites, Surroundings, Timeouts, Verdict,
-    check, hardware,
+    OwnCertificate, RefusalText, Reset, Roots, Settings, Status, Suites, Surroundings, Timeouts,
+    Verdict, check, hardware, reset,
 };
 use imprint_est::Secret;
 use imprint_identity::{HardwareId, UnixTime};
@@ -24,6 +24,7 @@ pub(crate) async fn run(command: AgentCommand, json: bool) -> anyhow::Result<Exi
         AgentCommand::Run(order) => join(order, json).await,
         AgentCommand::Status { state } => status(&state, json),
         AgentCommand::Check(order) => diagnose(order, json).await,
+        AgentCommand::Reset { state, yes } => forget(&state, yes, json),
     }
 }
 
@@ -117,6 +118,42 @@ fn status(state: &Path, json: bool) -> anyhow::Result<ExitCode> {
     };
     println_quietly(&text)?;
     Ok(ExitCode::from(status.exit().code()))
+}
+
+/// A factory reset, if somebody means it.
+fn forget(state: &Path, yes: bool, json: bool) -> anyhow::Result<ExitCode> {
+    if !yes {
+        let status = Status::read(state).map_err(problem);
+        // Damaged files are a reason for a reset.
+        let step = status.map_or_else(|_| "damaged".to_owned(), |status| status.step);
+        let said = format!(
+            "A reset deletes the keys, the certificates and the setup in {} ({step}).",
+            state.display()
+        );
+        let hint = "Repeat it with --yes. The fleet is not told: to let the device in again, \
+                    `imprint device release` there, or give it a token bound to its hardware.";
+        return Err(Problem::new("not-confirmed", said, hint).into());
+    }
+    let done = reset(state).map_err(problem)?;
+    let kept = matches!(
+        done,
+        Reset::Done {
+            bootstrap_kept: true
+        }
+    );
+    let text = if json {
+        serde_json::json!({ "step": "UNPROVISIONED", "bootstrap_kept": kept }).to_string()
+    } else {
+        facts(&[
+            ("step", "UNPROVISIONED"),
+            (
+                "bootstrap",
+                if kept { "kept for the next start" } else { "" },
+            ),
+        ])
+    };
+    println_quietly(&text)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn lay_out(status: &Status) -> String {

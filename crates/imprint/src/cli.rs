@@ -636,6 +636,15 @@ pub(crate) enum AgentCommand {
     },
     /// What is wrong between device and server, layer by layer, without enrolling.
     Check(AgentCheck),
+    /// Factory reset: deletes keys, certificates and what the fleet told, and leaves a blank device.
+    Reset {
+        /// The state directory.
+        #[arg(long, value_name = "DIR", default_value_os_t = crate::agent::default_state())]
+        state: PathBuf,
+        /// Yes, delete the keys: nobody can bring them back.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -16,6 +16,7 @@ mod cuts;
 mod pki;
 mod registrar;
 mod renewal;
+mod reset;
 mod road;
 mod trouble;
 

@@ -59,6 +59,8 @@ pub(crate) struct Books {
     pub(crate) wrong_key: Option<Vec<u8>>,
     /// Certify by another fleet's authority.
     pub(crate) other_pki: Option<Arc<Pki>>,
+    /// The product is strict.
+    pub(crate) strict: bool,
     /// Answer to every request to come; a captive portal.
     pub(crate) portal: bool,
 }
@@ -337,11 +339,12 @@ impl Books {
                 "",
             );
         }
-        reply(
-            200,
-            &[],
-            "{\"device\":\"thermo-sn-1\",\"endpoint\":\"mqtts://broker\",\"groups\":[]}",
-        )
+        let rule = if self.strict { "strict" } else { "default" };
+        let profile = format!(
+            "{{\"device\":\"thermo-sn-1\",\"endpoint\":\"mqtts://broker\",\"groups\":[],\
+             \"quarantine\":\"{rule}\"}}"
+        );
+        reply(200, &[], &profile)
     }
 
     fn verify(&mut self, call: &Call, now: UnixTime) -> hyper::Response<Full<Bytes>> {

@@ -12,7 +12,7 @@ use imprint_identity::{HardwareId, UnixTime};
 use rustls_pki_types::ServerName;
 
 use crate::pki::{DAY, Pki};
-use crate::registrar::{Instead, Registrar};
+use crate::registrar::{Books, Instead, Registrar};
 use crate::{BUILT, NOW, Watch, join, join_by, member, no_clock, settings};
 
 fn quarantined(end: Result<End, AgentError>) -> Quarantine {
@@ -214,6 +214,68 @@ async fn a_strict_product_quarantines_when_all_attempts_failed() {
         Quarantine::AttemptsExhausted
     );
     assert_eq!(watch.codes().len(), 3);
+}
+
+/// VERIFY is refused for a passing cause until the device has had enough.
+fn unable_to_verify(registrar: &Registrar) {
+    for _ in 0..4 {
+        registrar.instead(
+            "verify",
+            Instead::refusal(503, "ledger-unavailable; step=VERIFY; retry=1"),
+        );
+    }
+}
+
+/// The state directory of a device whose power went once VERIFY was written down.
+async fn cut_before_verify(registrar: &Registrar) -> tempfile::TempDir {
+    for at in 0..100 {
+        registrar.books(|books| {
+            let strict = books.strict;
+            *books = Books::default();
+            books.strict = strict;
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let watch = Watch::striking(at, Strike::PowerCut);
+        let end = join(settings(registrar, dir.path()), &watch).await;
+        let struck = watch.seen(|seen| seen.struck.clone()).unwrap();
+        if struck.starts_with("VERIFY Journaled(Verify") {
+            assert!(matches!(end.unwrap(), End::PowerCut));
+            return dir;
+        }
+    }
+    panic!("there is no VERIFY")
+}
+
+#[tokio::test]
+async fn a_product_that_says_strict_in_its_profile_is_followed_also_after_a_restart() {
+    for cut in [false, true] {
+        let registrar = Registrar::start().await;
+        registrar.books(|books| books.strict = true);
+        let dir = if cut {
+            // What the product said is in the stores alone.
+            cut_before_verify(&registrar).await
+        } else {
+            tempfile::tempdir().unwrap()
+        };
+        unable_to_verify(&registrar);
+        let watch = Watch::default();
+        assert_eq!(
+            quarantined(join(settings(&registrar, dir.path()), &watch).await),
+            Quarantine::AttemptsExhausted
+        );
+        assert_eq!(watch.codes(), ["ledger-unavailable"; 3], "cut: {cut}");
+        assert_eq!(Status::read(dir.path()).unwrap().step, "QUARANTINE");
+    }
+}
+
+#[tokio::test]
+async fn a_product_that_is_not_strict_leaves_its_devices_trying() {
+    let registrar = Registrar::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    unable_to_verify(&registrar);
+    let watch = Watch::default();
+    drop(member(join(settings(&registrar, dir.path()), &watch).await));
+    assert_eq!(watch.codes(), ["ledger-unavailable"; 4]);
 }
 
 #[tokio::test]

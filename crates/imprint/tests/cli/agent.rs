@@ -149,7 +149,14 @@ fn a_released_device_comes_back_by_a_token_for_its_hardware_and_its_old_key_goes
         "custom:SN-1",
     ];
     assert_eq!(server.agent(&place, "custom:SN-1", &place.ok(&order)), 0);
-    std::fs::remove_dir_all(place.path("custom-SN-1")).unwrap();
+    let reset = ["agent", "reset", "--state", "custom-SN-1"];
+    let asked = place.run(&reset);
+    assert_ne!(asked.code, 0);
+    assert!(asked.err.contains("--yes"), "{asked:?}");
+    assert!(place.path("custom-SN-1/keys/a.p8").exists());
+    let said = place.ok(&[&reset[..], &["--yes"]].concat());
+    assert_eq!(said, "step  UNPROVISIONED");
+    assert!(!place.path("custom-SN-1/keys/a.p8").exists());
     place.ok(&["device", "release", "custom:SN-1"]);
     // Until the new key has worked, the old one does.
     let old = place.json(&["device", "show", "custom:SN-1"])["certificates"][0].clone();
