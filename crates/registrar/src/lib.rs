@@ -12,6 +12,7 @@ pub mod claims;
 pub mod crl;
 pub mod devices;
 pub mod enroll;
+pub mod entries;
 pub mod fleet;
 pub mod issue;
 pub mod journal;

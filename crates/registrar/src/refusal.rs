@@ -351,6 +351,36 @@ catalogue! {
     HookReplyUnreadable "hook-reply-unreadable" Passing SLOWLY, Register,
         "The provisioning hook's answer can't be read.",
         "Let the hook answer {\"allowProvisioning\": true} or false, and nothing but texts to override.";
+    ScopeUnknown "scope-unknown" Absent NEVER, Bootstrap,
+        "There is no such id scope here.",
+        "Give the device the id scope that `imprint status` names.";
+    UserNameUnreadable "user-name-unreadable" Credential NEVER, Bootstrap,
+        "The MQTT user name can't be read.",
+        "Let the vendor's SDK make it: `<idScope>/registrations/<registrationId>/api-version=...`.";
+    SignatureUnreadable "signature-unreadable" Credential NEVER, Bootstrap,
+        "The shared access signature can't be read.",
+        "Let the vendor's SDK make it: `SharedAccessSignature sr=...&sig=...&se=...`.";
+    SignatureExpired "signature-expired" Credential SOON, Bootstrap,
+        "The shared access signature has expired.",
+        "Check the device's clock; its SDK signs for an hour.";
+    EntryUnknown "entry-unknown" Credential NEVER, Bootstrap,
+        "No entry here is this device's.",
+        "See `imprint entry list`: is the registration id right, and the key the one of its entry or group?";
+    EntryProofWrong "entry-proof-wrong" Credential NEVER, Bootstrap,
+        "What the device shows is not what its entry names.",
+        "Give the device its entry's key or certificate; a group's own key is never used as it is.";
+    EntryDisabled "entry-disabled" Denied SLOWLY, Register,
+        "The device's entry is disabled.",
+        "`imprint entry enable` lets its devices in again.";
+    RegistrationOther "registration-other" Denied NEVER, Register,
+        "The registration id is not the one that the certificate or the request names.",
+        "Use one registration id in the user name or path, in the message and as the certificate's CN.";
+    RegistrationEnded "registration-ended" Denied NEVER, Verify,
+        "The device's registration has ended.",
+        "Let the device register again; `imprint why` says what ended it.";
+    OperationUnknown "operation-unknown" Absent NEVER, Register,
+        "There is no such registration operation.",
+        "Let the device register again.";
     ReportUnreadable "report-unreadable" Request NEVER, Enroll,
         "The report can't be read.",
         "Send JSON of at most 1 KiB with the documented codes.";

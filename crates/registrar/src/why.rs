@@ -6,7 +6,7 @@ use imprint_identity::{Step, UnixTime};
 use crate::enroll::Registrar;
 use crate::ledger::{
     CertificateRecord, CertificateState, ClaimCertificateState, ClaimRecord, ClaimState,
-    DeviceFile, DeviceState, Ledger, LedgerError, RefusalSample,
+    DeviceFile, DeviceState, EntryRegistration, Ledger, LedgerError, RefusalSample,
 };
 use crate::refusal::Code;
 use crate::signer::Signer;
@@ -121,6 +121,7 @@ pub(crate) fn explain(file: &DeviceFile, now: UnixTime) -> Why {
     let (code, cause, mut advice) = cause(file, now);
     let mut evidence = Vec::new();
     evidence.extend(file.certificates.iter().take(4).map(certificate_line));
+    evidence.extend(file.registration.as_ref().map(registration_line));
     evidence.extend(file.refusals.iter().take(6).map(evidence_of));
     evidence.extend(file.reports.iter().take(4).map(|report| {
         format!(
@@ -208,10 +209,22 @@ fn cause(file: &DeviceFile, now: UnixTime) -> (String, String, Vec<String>) {
     }
     let newest = file.certificates.first();
     // A refusal after the last thing that went well is what keeps the device where it is.
-    let last_good = newest.map(|c| c.verified_at.or(c.settled_at).unwrap_or(c.intended_at));
+    let by_key = file.registration.as_ref().filter(|one| one.shared_key);
+    let last_good = newest
+        .map(|c| c.verified_at.or(c.settled_at).unwrap_or(c.intended_at))
+        .max(by_key.map(|one| one.verified_at.unwrap_or(one.updated_at)));
+    // What was said of a state that an operator has ended says nothing any more.
+    let put_aside = [
+        Code::DeviceQuarantined,
+        Code::DeviceRevoked,
+        Code::DeviceDecommissioned,
+    ];
+    let ended =
+        |refusal: &&RefusalSample| put_aside.iter().any(|code| code.as_str() == refusal.code);
     let trouble = file
         .refusals
-        .first()
+        .iter()
+        .find(|refusal| !ended(refusal))
         .filter(|refusal| last_good.is_none_or(|good| refusal.at >= good));
     if let Some(refusal) = trouble {
         return (
@@ -219,6 +232,9 @@ fn cause(file: &DeviceFile, now: UnixTime) -> (String, String, Vec<String>) {
             cause_of(refusal),
             advice_of(&refusal.code),
         );
+    }
+    if let Some(registration) = by_key.filter(|one| one.live) {
+        return with_shared_key(registration);
     }
     let Some(newest) = newest else {
         let cause = "It has a name and no certificate: its last one was taken away, or none was \
@@ -263,6 +279,49 @@ fn cause(file: &DeviceFile, now: UnixTime) -> (String, String, Vec<String>) {
         }
         CertificateState::Superseded => said_certificate(Code::CertificateSuperseded),
     }
+}
+
+/// A device whose credential is a key that the server has as well.
+fn with_shared_key(registration: &EntryRegistration) -> (String, String, Vec<String>) {
+    let of = format!("{} entry {}", registration.kind, registration.entry);
+    match registration.verified_at {
+        Some(at) => {
+            let cause = format!("The shared key of {of} is in use since {at}.");
+            ("provisioned".into(), cause, Vec::new())
+        }
+        None => (
+            "not-verified".into(),
+            format!("It was registered by {of}, and has not come to its hub yet."),
+            vec![format!(
+                "Wait: the device connects to {} by itself, and may register again before.",
+                registration.hub
+            )],
+        ),
+    }
+}
+
+fn registration_line(registration: &EntryRegistration) -> String {
+    let EntryRegistration {
+        id,
+        kind,
+        entry,
+        hub,
+        created_at,
+        ..
+    } = registration;
+    let with = if registration.shared_key {
+        "a shared key"
+    } else {
+        "its certificate"
+    };
+    let ended = if registration.live { "" } else { ", ended" };
+    let verified = registration.verified_at;
+    let verified = verified.map(|at| format!(", first used {at}"));
+    let verified = verified.unwrap_or_default();
+    format!(
+        "{created_at}: registered as {id} by {kind} entry {entry} with {with}, for hub \
+         {hub}{verified}{ended}"
+    )
 }
 
 fn said_certificate(code: Code) -> (String, String, Vec<String>) {

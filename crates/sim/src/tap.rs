@@ -13,11 +13,12 @@ use imprint_registrar::journal::JournalRow;
 use imprint_registrar::ledger::{
     Acted, Adopted, Adoption, ArrivalFacts, ArrivalQuery, AuthorityRecord, CertificateFingerprint,
     ClaimAct, ClaimAlarm, ClaimCertificateGrant, ClaimRecord, ClaimState, Claimed, Credential,
-    CrlFacts, CrlRecord, Definitions, DeviceAct, DeviceFile, DeviceFilter, DeviceRecord, Facts,
-    FactsQuery, ForeignClaimCertificate, Generation, Grant, Intention, NewToken, PendingGrant,
-    PendingRecord, RefusalSample, Registered, RegistrationFacts, RegistrationGrant,
-    RegistrationQuery, Report, Settlement, ThingFilter, ThingRecord, TokenAct, TokenAlarm,
-    TokenFilter, TokenHash, TokenRecord, Wait, Waited,
+    CrlFacts, CrlRecord, Definitions, DeviceAct, DeviceFile, DeviceFilter, DeviceRecord, EntryAct,
+    EntryFacts, EntryGrant, EntryKind, EntryQuery, EntryRecord, EntryRegistration, Facts,
+    FactsQuery, ForeignClaimCertificate, Generation, Grant, Intention, NewEntry, NewToken,
+    PendingGrant, PendingRecord, RefusalSample, Registered, RegistrationFacts, RegistrationGrant,
+    RegistrationQuery, Report, Settlement, SharedKeyFacts, ThingFilter, ThingRecord, TokenAct,
+    TokenAlarm, TokenFilter, TokenHash, TokenRecord, Wait, Waited,
 };
 use imprint_registrar::{Ledger, LedgerError, Product, Serial, Signer, SignerError};
 use zeroize::Zeroizing;
@@ -236,6 +237,16 @@ impl<L: Ledger, T: Tap> Ledger for Tapped<L, T> {
             device: &DeviceId, key: KeyFingerprint, knock: Option<String>, now: UnixTime
         ) -> bool;
         pending_expire(before: UnixTime, now: UnixTime) -> u64;
+        entry_add(entry: NewEntry, actor: &str, now: UnixTime) -> Acted<EntryRecord>;
+        entry_list() -> Vec<EntryRecord>;
+        entry_get(kind: EntryKind, name: &str) -> Option<EntryRecord>;
+        entry_act(kind: EntryKind, name: &str, act: EntryAct, actor: &str, now: UnixTime)
+            -> Acted<EntryRecord>;
+        entry_facts(query: &EntryQuery, now: UnixTime) -> EntryFacts;
+        entry_register(grant: EntryGrant, now: UnixTime) -> Claimed<EntryRegistration>;
+        shared_key_facts(device: &str) -> Option<SharedKeyFacts>;
+        shared_key_verify(device: &DeviceId, evidence: &str, now: UnixTime)
+            -> Option<SharedKeyFacts>;
         journal_chain(limit: u32) -> u64;
         journal_read(after: u64, limit: u32) -> Vec<JournalRow>;
         journal_head() -> u64;

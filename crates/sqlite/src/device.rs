@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use crate::change::Change;
 use crate::decode::Columns;
 use crate::fault::Fault;
-use crate::{approval, certificate, notes, thing, token};
+use crate::{approval, certificate, notes, registration, thing, token};
 
 /// A device with its number.
 pub(crate) struct Device {
@@ -228,6 +228,7 @@ pub(crate) fn file(db: &Connection, text: &str) -> Result<Option<DeviceFile>, Fa
         refusals: notes::refusals_of(db, subjects)?,
         token: token::serving(db, number)?,
         thing: thing::of_device(db, number)?.map(|thing| thing.record),
+        registration: registration::of_device(db, number)?.map(|one| one.record),
         device: device.record,
     }))
 }

@@ -12,6 +12,7 @@ use crate::certificate::{self, Intent};
 use crate::change::Change;
 use crate::device::{self, Device, Newcomer};
 use crate::fault::Fault;
+use crate::registration;
 
 pub(crate) fn act(
     change: &Change<'_>,
@@ -89,7 +90,8 @@ fn quarantine(change: &Change<'_>, device: &mut Device, reason: &str) -> Result<
 
 fn release(change: &Change<'_>, device: &mut Device) -> Result<bool, Fault> {
     let mut ended = false;
-    let mut live = false;
+    // A shared key that is heard is an identity as a certificate is.
+    let mut live = registration::has_live_key(change.db, device.number)?;
     for one in certificate::live(change.db, device.number)? {
         let unproven = one.is_unused()
             && !certificate::key_has_verified(change.db, device.number, one.record.subject_key)?;
@@ -133,9 +135,10 @@ fn end_quarantine(change: &Change<'_>, device: &mut Device) -> Result<bool, Faul
         _ => return Ok(true),
     }
     let live = certificate::live(change.db, device.number)?;
-    let is_registered = live
-        .iter()
-        .any(|one| one.record.state != CertificateState::Intended);
+    let is_registered = registration::has_live_key(change.db, device.number)?
+        || live
+            .iter()
+            .any(|one| one.record.state != CertificateState::Intended);
     device.record.state = if is_registered {
         DeviceState::Active
     } else {
@@ -156,6 +159,7 @@ fn decommission(change: &Change<'_>, device: &mut Device, reason: &str) -> Resul
         return Ok(true);
     }
     certificate::end_all(change, device, RevocationReason::CessationOfOperation)?;
+    registration::end(change, device.number, "decommissioned")?;
     approval::withdraw_all(change, device.number)?;
     put_aside(change, device, DeviceState::Decommissioned, reason)?;
     told(
@@ -175,7 +179,8 @@ fn revoke(
     if device.record.state == DeviceState::Decommissioned {
         return Ok(false);
     }
-    let ended = certificate::end_all(change, device, reason)?;
+    let ended = certificate::end_all(change, device, reason)?
+        | registration::end(change, device.number, "revoked")?;
     if device.record.state == DeviceState::Revoked && !ended {
         return Ok(true);
     }

@@ -6,11 +6,12 @@ use imprint_registrar::journal::JournalRow;
 use imprint_registrar::ledger::{
     Acted, Adopted, Adoption, ArrivalFacts, ArrivalQuery, AuthorityRecord, CertificateFingerprint,
     ClaimAct, ClaimAlarm, ClaimCertificateGrant, ClaimRecord, ClaimState, Claimed, Credential,
-    CrlFacts, CrlRecord, Definitions, DeviceAct, DeviceFile, DeviceFilter, DeviceRecord, Facts,
-    FactsQuery, ForeignClaimCertificate, Grant, Intention, KeyFingerprint, NewToken, PendingGrant,
-    PendingRecord, RefusalSample, Registered, RegistrationFacts, RegistrationGrant,
-    RegistrationQuery, Report, RequestOrigin, Settlement, ThingFilter, ThingRecord, TokenAct,
-    TokenAlarm, TokenFilter, TokenRecord, Wait, Waited,
+    CrlFacts, CrlRecord, Definitions, DeviceAct, DeviceFile, DeviceFilter, DeviceRecord, EntryAct,
+    EntryFacts, EntryGrant, EntryKind, EntryQuery, EntryRecord, EntryRegistration, Facts,
+    FactsQuery, ForeignClaimCertificate, Grant, Intention, KeyFingerprint, NewEntry, NewToken,
+    PendingGrant, PendingRecord, RefusalSample, Registered, RegistrationFacts, RegistrationGrant,
+    RegistrationQuery, Report, RequestOrigin, Settlement, SharedKeyFacts, ThingFilter, ThingRecord,
+    TokenAct, TokenAlarm, TokenFilter, TokenRecord, Wait, Waited,
 };
 use imprint_registrar::{Ledger, LedgerError, Product, Serial};
 
@@ -18,8 +19,8 @@ use crate::change::Change;
 use crate::fault::Fault;
 use crate::{
     Sqlite, allow, certificate, chain, claim, claim_certificate, crl, cursor, definition, device,
-    device_act, notes, pending, product, register, registration_facts, road, road_facts, settle,
-    thing, token, token_act, verify,
+    device_act, entry, notes, pending, product, register, registration, registration_facts, road,
+    road_facts, settle, thing, token, token_act, verify,
 };
 
 impl Ledger for Sqlite {
@@ -418,6 +419,77 @@ impl Ledger for Sqlite {
         }
         let expire = move |change: &Change<'_>| pending::expire(change, before);
         Ok(self.change(SERVER.to_owned(), now, expire).await?)
+    }
+
+    async fn entry_add(
+        &self,
+        entry: NewEntry,
+        actor: &str,
+        now: UnixTime,
+    ) -> Result<Acted<EntryRecord>, LedgerError> {
+        let add = move |change: &Change<'_>| entry::add(change, &entry);
+        Ok(self.change(actor.to_owned(), now, add).await?)
+    }
+
+    async fn entry_list(&self) -> Result<Vec<EntryRecord>, LedgerError> {
+        self.trusted()?.list(entry::list).await
+    }
+
+    async fn entry_get(
+        &self,
+        kind: EntryKind,
+        name: &str,
+    ) -> Result<Option<EntryRecord>, LedgerError> {
+        let found = self.trusted()?.one(|db| entry::by_name(db, kind, name))?;
+        Ok(found.map(|entry| entry.record))
+    }
+
+    async fn entry_act(
+        &self,
+        kind: EntryKind,
+        name: &str,
+        act: EntryAct,
+        actor: &str,
+        now: UnixTime,
+    ) -> Result<Acted<EntryRecord>, LedgerError> {
+        let name = name.to_owned();
+        let act = move |change: &Change<'_>| entry::act(change, kind, &name, &act);
+        Ok(self.change(actor.to_owned(), now, act).await?)
+    }
+
+    async fn entry_facts(
+        &self,
+        query: &EntryQuery,
+        _now: UnixTime,
+    ) -> Result<EntryFacts, LedgerError> {
+        self.trusted()?.snapshot(|db| entry::facts(db, query))
+    }
+
+    async fn entry_register(
+        &self,
+        grant: EntryGrant,
+        now: UnixTime,
+    ) -> Result<Claimed<EntryRegistration>, LedgerError> {
+        let actor = actor(&grant.grant.origin_of_request);
+        let register = move |change: &Change<'_>| registration::register(change, &grant);
+        let registered = self.change(actor, now, register).await;
+        or_else_changed(registered, Claimed::Changed)
+    }
+
+    async fn shared_key_facts(&self, device: &str) -> Result<Option<SharedKeyFacts>, LedgerError> {
+        self.trusted()?
+            .snapshot(|db| registration::shared_key_facts(db, device))
+    }
+
+    async fn shared_key_verify(
+        &self,
+        device: &DeviceId,
+        evidence: &str,
+        now: UnixTime,
+    ) -> Result<Option<SharedKeyFacts>, LedgerError> {
+        let (device, evidence) = (device.clone(), evidence.to_owned());
+        let verify = move |change: &Change<'_>| registration::verify(change, &device, &evidence);
+        Ok(self.change(SERVER.to_owned(), now, verify).await?)
     }
 
     async fn journal_chain(&self, limit: u32) -> Result<u64, LedgerError> {

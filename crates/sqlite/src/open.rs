@@ -361,6 +361,7 @@ const MIGRATIONS: [&str; 5] = [
     include_str!("../migrations/0003.sql"),
     include_str!("../migrations/0004.sql"),
     include_str!("../migrations/0005.sql"),
+    include_str!("../migrations/0006.sql"),
 ];
 
 #[cfg(test)]

@@ -34,6 +34,8 @@ pub(crate) fn register(
         RegistrationCertificate::Foreign {
             authority, serial, ..
         } => foreign(change, grant, authority, serial),
+        // Nobody but an entry gives a device a key that the server has as well.
+        RegistrationCertificate::SharedKey => Ok(Claimed::Changed),
     }
 }
 
@@ -214,7 +216,11 @@ fn takes_in(change: &Change<'_>, grant: &RegistrationGrant, name: &str) -> Resul
 }
 
 /// As if it had been intended and settled here, in one. Its first use is VERIFY.
-fn take_in(change: &Change<'_>, grant: &RegistrationGrant, device: i64) -> Result<(), Fault> {
+pub(crate) fn take_in(
+    change: &Change<'_>,
+    grant: &RegistrationGrant,
+    device: i64,
+) -> Result<(), Fault> {
     let RegistrationCertificate::Foreign {
         authority,
         serial,
@@ -248,13 +254,13 @@ fn take_in(change: &Change<'_>, grant: &RegistrationGrant, device: i64) -> Resul
 }
 
 /// Whether everything is as it was when a registration was decided.
-enum Decided {
+pub(crate) enum Decided {
     /// It is; with the device, if there is one.
     As(Option<Device>),
     Otherwise,
 }
 
-fn as_decided(change: &Change<'_>, grant: &RegistrationGrant) -> Result<Decided, Fault> {
+pub(crate) fn as_decided(change: &Change<'_>, grant: &RegistrationGrant) -> Result<Decided, Fault> {
     let db = change.db;
     let owner = device::key_owner(db, &grant.key.0)?;
     if owner.is_some_and(|owner| owner != grant.device) {
@@ -284,7 +290,7 @@ fn as_decided(change: &Change<'_>, grant: &RegistrationGrant) -> Result<Decided,
     })
 }
 
-fn name_or_touch(
+pub(crate) fn name_or_touch(
     change: &Change<'_>,
     grant: &RegistrationGrant,
     device: &mut Option<Device>,
@@ -339,7 +345,7 @@ fn journal(
 ) -> Result<(), Fault> {
     let authority = match &grant.certificate {
         RegistrationCertificate::Foreign { authority, .. } => Some(authority),
-        RegistrationCertificate::Pending { .. } => None,
+        RegistrationCertificate::Pending { .. } | RegistrationCertificate::SharedKey => None,
     };
     let detail = json!({
         "enrollment": grant.enrollment.to_string(),

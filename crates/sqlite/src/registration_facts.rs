@@ -9,7 +9,7 @@ use crate::approval::Place;
 use crate::fault::Fault;
 use crate::{
     allow, approval, certificate, claim, claim_certificate, definition, device, pending, product,
-    thing,
+    registration, thing,
 };
 
 /// The first that it is: a claim's, a device's, a pending one, one of a registered CA.
@@ -94,6 +94,7 @@ pub(crate) fn registration(
             facts.device_has_live = !live.is_empty();
             let is_active = |state| state == CertificateState::Active;
             facts.device_in_use = live.iter().any(|one| is_active(one.record.state));
+            facts.registration = registration::of_device(db, device.number)?.map(|one| one.record);
             if let Some(key) = key
                 && let Some(Place::Approved { until }) = approval::place(db, device.number, key)?
             {

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::change::Change;
 use crate::fault::Fault;
-use crate::{certificate, device, token};
+use crate::{certificate, device, registration, token};
 
 /// The first use of a certificate: proof of receipt. Answers what is on record after.
 pub(crate) fn verify(
@@ -40,6 +40,9 @@ pub(crate) fn verify(
                 certificate::end(change, other, RevocationReason::Superseded)?;
                 ended.insert(other.record.serial);
             }
+        }
+        if registration::has_live_key(change.db, device.number)? {
+            registration::end(change, device.number, "a certificate took its place")?;
         }
         certificate::activate(change, certificate.number)?;
         // 2. The token has done its work.

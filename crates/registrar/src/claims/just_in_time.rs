@@ -85,6 +85,8 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 strength: ca.proves(),
                 key,
                 listed_only: false,
+                bound: false,
+                name: None,
             };
             let device = match may_join(&joining, &facts, now)? {
                 Join::Register(device) => device,

@@ -28,6 +28,7 @@ pub use arrive::{Arrival, ClaimSpeaker, JustInTime};
 pub use certify::PendingCertificate;
 pub use issue::{ClaimIssued, TRUSTED_USER_SECONDS};
 pub use open::Opening;
+pub(crate) use permit::{Join, Joining, may_join, newcomers_key_is_welcome};
 pub use register::{Registration, device_name};
 
 use aws_lc_rs::digest;

@@ -161,17 +161,22 @@ fn not_allowed(name: &str, claim: &ClaimRecord) -> Refusal {
 }
 
 /// What is asked of a device that would join with a certificate which is there already.
-pub(super) struct Joining<'a> {
-    pub(super) hardware: &'a HardwareId,
-    pub(super) strength: IdentityStrength,
-    pub(super) key: KeyFingerprint,
+pub(crate) struct Joining<'a> {
+    pub(crate) hardware: &'a HardwareId,
+    pub(crate) strength: IdentityStrength,
+    pub(crate) key: KeyFingerprint,
     /// The allowlist is asked, whatever the product says.
-    pub(super) listed_only: bool,
+    pub(crate) listed_only: bool,
+    /// What was shown speaks of this very device, and of no other: so it may name one that is
+    /// registered.
+    pub(crate) bound: bool,
+    /// The name that it would get, unless by its product's rule.
+    pub(crate) name: Option<DeviceId>,
 }
 
 /// What becomes of it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Join {
+pub(crate) enum Join {
     /// Its name.
     Register(DeviceId),
     /// An operator has to approve first.
@@ -180,16 +185,17 @@ pub(super) enum Join {
 
 /// May this device join? The order is that of the road by token: is the device good, may it be
 /// named, is it welcome, is it approved.
-pub(super) fn may_join(
+pub(crate) fn may_join(
     joining: &Joining<'_>,
     facts: &RegistrationFacts,
     now: UnixTime,
 ) -> Result<Join, Refusal> {
     let product = facts.product.as_ref().ok_or(Code::ProductUnknown)?;
     let hardware = joining.hardware;
-    let name = match &facts.device {
-        Some(device) => device.id.clone(),
-        None => name_of(product, hardware)?,
+    let name = match (&facts.device, &joining.name) {
+        (Some(device), _) => device.id.clone(),
+        (None, Some(name)) => name.clone(),
+        (None, None) => name_of(product, hardware)?,
     };
     let decide = || {
         device_is_good(facts.device.as_ref())?;
@@ -234,7 +240,7 @@ fn may_name_device(
         )));
     }
     let registered = device.state.is_registered() || facts.device_has_live;
-    if registered && !device.released {
+    if registered && !device.released && !joining.bound {
         return Err(Refusal::new(Code::DeviceExists).detail(format!(
             "{} is registered as {} since {}, and a second key, {}, asked for it",
             device.hardware, device.id, device.created_at, joining.key
@@ -264,7 +270,7 @@ fn is_welcome(
 }
 
 /// A newcomer's own key, which nobody has looked at before.
-pub(super) fn newcomers_key_is_welcome(
+pub(crate) fn newcomers_key_is_welcome(
     key: KeyFingerprint,
     public_key: &PublicKey,
     facts: &RegistrationFacts,

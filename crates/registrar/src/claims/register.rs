@@ -218,7 +218,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
 
     /// Puts a device on the list that an operator approves from, when it is its turn. `Ok`: the facts
     /// have changed. `claim`: by which it comes.
-    pub(super) async fn list(
+    pub(crate) async fn list(
         &self,
         enrollment: EnrollmentId,
         device: &DeviceId,
@@ -246,7 +246,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
     /// Whether it is this device's turn. A hardware id on the allowlist has one turn, with however many
     /// keys: the server makes a new one each time. Off the list anybody can call itself anything, so
     /// there it is the key that waits.
-    pub(super) fn paced(
+    pub(crate) fn paced(
         &self,
         product: &Product,
         joining: &Joining<'_>,
@@ -311,6 +311,8 @@ fn joining<'a>(opening: &Opening, hardware: &'a HardwareId, claim: &ClaimRecord)
         strength: IdentityStrength::Asserted,
         key: opening.key,
         listed_only: claim.claim.allowlist,
+        bound: false,
+        name: None,
     }
 }
 

@@ -8,7 +8,8 @@ use imprint_identity::{DeviceId, HardwareId, IdentityStrength, UnixTime};
 
 use super::record::words;
 use super::{
-    CertificateRecord, CertificateState, Credential, DeviceRecord, RequestOrigin, RevocationReason,
+    CertificateRecord, CertificateState, Credential, DeviceRecord, EntryRegistration,
+    RequestOrigin, RevocationReason,
 };
 use crate::claims::definition::{Claim, RegisteredCa, Template};
 use crate::claims::thing::{PolicySpec, ThingValues};
@@ -404,6 +405,8 @@ pub struct RegistrationFacts {
     pub device_has_live: bool,
     /// Whether one of them has been used.
     pub device_in_use: bool,
+    /// That device's registration by an entry.
+    pub registration: Option<EntryRegistration>,
     /// Whether the hardware is on the product's allowlist.
     pub allowed: bool,
     /// Until when (device, key) is approved.
@@ -479,6 +482,8 @@ pub enum RegistrationCertificate {
         /// Its notAfter.
         not_after: UnixTime,
     },
+    /// None: the device has a key that its entry has as well.
+    SharedKey,
 }
 
 /// The outcome of a write by a claim.

@@ -29,6 +29,7 @@ use crate::serial::{EnrollmentId, Serial};
 
 pub mod claims;
 pub mod devices;
+pub mod entries;
 pub mod journal;
 pub mod lists;
 pub mod registrations;
@@ -171,6 +172,20 @@ macro_rules! ledger_contract {
                 a_device_that_is_held_without_a_certificate_is_not_activated
                 a_certificate_without_a_device_is_not_adopted
                 templates_and_cas_are_kept_as_they_are
+            }
+            entries {
+                an_entry_is_kept_as_it_is_and_once
+                there_are_no_more_groups_with_keys_than_can_be_asked
+                an_act_on_an_entry_is_told_once_and_moves_its_version
+                a_device_is_of_its_own_entry_else_of_groups
+                a_registration_makes_a_device_with_a_shared_key
+                a_registration_keeps_the_certificate_that_came
+                the_same_registration_has_the_same_answer
+                a_registration_by_an_entry_on_changed_facts_is_not_carried_out
+                sixty_four_registrations_make_one_device
+                the_first_use_of_a_shared_key_provisions_the_device
+                a_shared_key_and_a_certificate_take_each_others_place
+                what_an_operator_ends_stays_ended_until_the_device_registers_again
             }
             lists {
                 products_are_kept_as_they_are_and_listed_by_name

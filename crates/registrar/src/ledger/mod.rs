@@ -9,6 +9,7 @@
 mod claim_record;
 #[cfg(feature = "contract")]
 pub mod contract;
+mod entry_record;
 mod record;
 
 use std::future::Future;
@@ -16,6 +17,7 @@ use std::future::Future;
 use imprint_identity::{DeviceId, HardwareId, UnixTime};
 
 pub use claim_record::*;
+pub use entry_record::*;
 pub use imprint_attest::KeyFingerprint;
 pub use record::*;
 
@@ -430,6 +432,75 @@ pub trait Ledger: Send + Sync + 'static {
         before: UnixTime,
         now: UnixTime,
     ) -> impl Future<Output = Result<u64, LedgerError>> + Send;
+
+    // ---- entries --------------------------------------------------------------------------------
+
+    /// Keeps a new entry. `NotNow`: there is one of this kind and name (`exists`), or there are
+    /// [`MOST_KEY_GROUPS`] groups with keys (`too many`).
+    fn entry_add(
+        &self,
+        entry: NewEntry,
+        actor: &str,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Acted<EntryRecord>, LedgerError>> + Send;
+
+    /// Every entry, groups first, by name.
+    fn entry_list(&self) -> impl Future<Output = Result<Vec<EntryRecord>, LedgerError>> + Send;
+
+    /// One entry.
+    fn entry_get(
+        &self,
+        kind: EntryKind,
+        name: &str,
+    ) -> impl Future<Output = Result<Option<EntryRecord>, LedgerError>> + Send;
+
+    /// An operator's act on an entry: see [`EntryAct`]. An act whose outcome is there already is done.
+    fn entry_act(
+        &self,
+        kind: EntryKind,
+        name: &str,
+        act: EntryAct,
+        actor: &str,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Acted<EntryRecord>, LedgerError>> + Send;
+
+    /// Recall for a device that wants to be registered by its entry.
+    fn entry_facts(
+        &self,
+        query: &EntryQuery,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<EntryFacts, LedgerError>> + Send;
+
+    /// Registers a device by its entry, in one transaction:
+    ///
+    /// 1. The entry is not enabled, or not of the version that was decided on: `Changed`.
+    /// 2. The same registration is on record, live, with the same hub and the same key or certificate,
+    ///    of an active device: that is the answer. One registration id makes one device: one that is on
+    ///    record for other hardware is `Changed`.
+    /// 3. The device or the key's owner is not as it was decided on: `Changed`.
+    /// 4. Insert or move on the device (`active`, at step VERIFY unless it is PROVISIONED), key owner,
+    ///    certificate if it has one (`issued`), registration; count; journal.
+    fn entry_register(
+        &self,
+        grant: EntryGrant,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Claimed<EntryRegistration>, LedgerError>> + Send;
+
+    /// The device of this name, if it was registered with a shared key: with its entry and product.
+    fn shared_key_facts(
+        &self,
+        device: &str,
+    ) -> impl Future<Output = Result<Option<SharedKeyFacts>, LedgerError>> + Send;
+
+    /// First use of a shared key: the device is PROVISIONED, and every live certificate that it had
+    /// is revoked as superseded. Does nothing when the registration is not live, its entry not enabled
+    /// or the device not `active`. Returns what is on record after.
+    fn shared_key_verify(
+        &self,
+        device: &DeviceId,
+        evidence: &str,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Option<SharedKeyFacts>, LedgerError>> + Send;
 
     // ---- journal --------------------------------------------------------------------------------
 

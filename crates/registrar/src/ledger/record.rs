@@ -6,7 +6,7 @@ use std::str::FromStr;
 use imprint_attest::KeyFingerprint;
 use imprint_identity::{DeviceId, HardwareId, IdentityStrength, Step, UnixTime};
 
-use super::ThingRecord;
+use super::{EntryRegistration, ThingRecord};
 use crate::pace::Ticks;
 use crate::product::Product;
 use crate::serial::{EnrollmentId, Serial};
@@ -427,6 +427,8 @@ pub struct DeviceFile {
     pub token: Option<TokenRecord>,
     /// The thing that a template made of it, if one did.
     pub thing: Option<ThingRecord>,
+    /// The registration by an entry, if there is one.
+    pub registration: Option<EntryRegistration>,
 }
 
 /// What an operator does to a device.

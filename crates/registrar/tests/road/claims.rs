@@ -3,7 +3,7 @@
 mod attacks;
 mod brake;
 mod crashes;
-mod just_in_time;
+pub mod just_in_time;
 mod races;
 mod support;
 

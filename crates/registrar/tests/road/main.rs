@@ -13,6 +13,7 @@ mod attacks;
 mod by_hand;
 mod certificates;
 mod claims;
+mod entries;
 mod explain;
 mod guessing;
 mod lists;

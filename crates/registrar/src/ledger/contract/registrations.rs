@@ -714,7 +714,8 @@ pub async fn a_ca_admits_nobody_by_what_it_was_allowed_before<P: Place>(bench: &
                 not_before,
                 not_after,
             },
-            pending @ RegistrationCertificate::Pending { .. } => pending,
+            other @ (RegistrationCertificate::Pending { .. }
+            | RegistrationCertificate::SharedKey) => other,
         },
         ..grant.clone()
     };

@@ -8,11 +8,12 @@ use imprint_registrar::journal::JournalRow;
 use imprint_registrar::ledger::{
     Acted, Adopted, Adoption, ArrivalFacts, ArrivalQuery, AuthorityRecord, CertificateFingerprint,
     ClaimAct, ClaimAlarm, ClaimCertificateGrant, ClaimRecord, ClaimState, Claimed, Credential,
-    CrlFacts, CrlRecord, Definitions, DeviceAct, DeviceFile, DeviceFilter, DeviceRecord, Facts,
-    FactsQuery, ForeignClaimCertificate, Grant, Intention, KeyFingerprint, NewToken, PendingGrant,
-    PendingRecord, RefusalSample, Registered, RegistrationFacts, RegistrationGrant,
-    RegistrationQuery, Report, Settlement, ThingFilter, ThingRecord, TokenAct, TokenAlarm,
-    TokenFilter, TokenRecord, Wait, Waited,
+    CrlFacts, CrlRecord, Definitions, DeviceAct, DeviceFile, DeviceFilter, DeviceRecord, EntryAct,
+    EntryFacts, EntryGrant, EntryKind, EntryQuery, EntryRecord, EntryRegistration, Facts,
+    FactsQuery, ForeignClaimCertificate, Grant, Intention, KeyFingerprint, NewEntry, NewToken,
+    PendingGrant, PendingRecord, RefusalSample, Registered, RegistrationFacts, RegistrationGrant,
+    RegistrationQuery, Report, Settlement, SharedKeyFacts, ThingFilter, ThingRecord, TokenAct,
+    TokenAlarm, TokenFilter, TokenRecord, Wait, Waited,
 };
 use imprint_registrar::{Ledger, LedgerError, Product, Serial};
 use imprint_sqlite::Sqlite;
@@ -158,6 +159,15 @@ impl Ledger for Between {
         registered
     }
 
+    async fn entry_register(
+        &self,
+        grant: EntryGrant,
+        now: UnixTime,
+    ) -> Result<Claimed<EntryRegistration>, LedgerError> {
+        self.step("entry_register", now).await;
+        self.ledger.entry_register(grant, now).await
+    }
+
     passed_on! {
         enrollment_facts(query: &FactsQuery, now: UnixTime) -> Facts;
         credential_facts(serial: Serial) -> Option<Credential>;
@@ -204,6 +214,15 @@ impl Ledger for Between {
             device: &DeviceId, key: KeyFingerprint, knock: Option<String>, now: UnixTime
         ) -> bool;
         pending_expire(before: UnixTime, now: UnixTime) -> u64;
+        entry_add(entry: NewEntry, actor: &str, now: UnixTime) -> Acted<EntryRecord>;
+        entry_list() -> Vec<EntryRecord>;
+        entry_get(kind: EntryKind, name: &str) -> Option<EntryRecord>;
+        entry_act(kind: EntryKind, name: &str, act: EntryAct, actor: &str, now: UnixTime)
+            -> Acted<EntryRecord>;
+        entry_facts(query: &EntryQuery, now: UnixTime) -> EntryFacts;
+        shared_key_facts(device: &str) -> Option<SharedKeyFacts>;
+        shared_key_verify(device: &DeviceId, evidence: &str, now: UnixTime)
+            -> Option<SharedKeyFacts>;
         journal_chain(limit: u32) -> u64;
         journal_read(after: u64, limit: u32) -> Vec<JournalRow>;
         journal_head() -> u64;

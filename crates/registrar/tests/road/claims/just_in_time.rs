@@ -45,6 +45,20 @@ impl Maker {
         }
     }
 
+    pub fn root_der(&self) -> Vec<u8> {
+        self.root.clone()
+    }
+
+    pub fn root(&self) -> String {
+        pem::encode(pem::CERTIFICATE, &self.root)
+    }
+
+    /// The authority that signs devices' certificates.
+    pub fn factory(&self) -> String {
+        let (der, _) = self.below.as_ref().expect("it has one below");
+        pem::encode(pem::CERTIFICATE, der)
+    }
+
     fn ca(&self) -> RegisteredCa {
         RegisteredCa {
             name: "acme".into(),
@@ -59,7 +73,7 @@ impl Maker {
     }
 
     /// A device's certificate, `days` from its beginning to its end.
-    fn device(&self, name: &str, key: &Key) -> Vec<u8> {
+    pub fn device(&self, name: &str, key: &Key) -> Vec<u8> {
         self.device_from(name, key, START.plus(-86_400), START.plus(9 * YEARS))
     }
 
@@ -72,7 +86,7 @@ impl Maker {
     }
 
     /// What a device sends behind its certificate.
-    fn chain(&self) -> Vec<Vec<u8>> {
+    pub fn chain(&self) -> Vec<Vec<u8>> {
         self.below.iter().map(|(der, _)| der.clone()).collect()
     }
 }
@@ -116,7 +130,7 @@ fn authority_from(
     certificate::assemble(&to_be_signed, algorithm, &issuer_key.sign(&to_be_signed))
 }
 
-fn leaf(
+pub fn leaf(
     name: &str,
     key: &Key,
     issuer: &[u8],

@@ -1,0 +1,273 @@
+//! What an operator does to entries: they are made, switched, and given keys. A key is said once, when
+//! it is made here; one that was made elsewhere is never said.
+
+use imprint_attest::{GroupKey, SharedKey, SharedKeyLength};
+use imprint_identity::UnixTime;
+use zeroize::Zeroizing;
+
+use super::definition::{Attestation, Entry, EntryError, is_registration_id};
+use super::keys::{self, Key};
+use crate::enroll::{Chance, Registrar};
+use crate::ledger::{
+    Acted, EntryAct, EntryKind, EntryRecord, KeySlot, Ledger, LedgerError, NewEntry, SealedKeys,
+};
+use crate::signer::{Signer, SignerError};
+
+/// An entry to be made.
+pub struct EntryOrder {
+    /// The definition.
+    pub entry: Entry,
+    /// Whether it is good from the start.
+    pub enabled: bool,
+    /// Keys that were made elsewhere. Where there is none, it is made here.
+    pub keys: EntryKeys,
+}
+
+/// Keys in the open, one a slot. They are not printed.
+#[derive(Default)]
+pub struct EntryKeys {
+    /// The first.
+    pub primary: Option<Zeroizing<Vec<u8>>>,
+    /// The second.
+    pub secondary: Option<Zeroizing<Vec<u8>>>,
+}
+
+/// An entry, with the keys that were made for it just now. Nobody can ask for them again.
+pub struct MadeEntry {
+    /// What is on record.
+    pub record: EntryRecord,
+    /// What was made here.
+    pub made: EntryKeys,
+}
+
+impl<L: Ledger, S: Signer> Registrar<L, S> {
+    /// Writes an entry down. One that is there already stays as it is.
+    pub async fn entry_new(
+        &self,
+        order: EntryOrder,
+        actor: &str,
+        chance: Chance<'_>,
+        now: UnixTime,
+    ) -> Result<MadeEntry, EntryDeskError> {
+        let EntryOrder {
+            entry,
+            enabled,
+            keys: mut given,
+        } = order;
+        entry.check()?;
+        let products = self.ledger().product_list().await?;
+        if !products.iter().any(|product| product.name == entry.product) {
+            return Err(EntryDeskError::NoProduct {
+                name: entry.product,
+            });
+        }
+        let by_key = entry.attestation == Attestation::SymmetricKey;
+        if !by_key && (given.primary.is_some() || given.secondary.is_some()) {
+            return Err(EntryDeskError::NoKeys { name: entry.name });
+        }
+        let mut sealed = SealedKeys::default();
+        let mut made = EntryKeys::default();
+        if by_key {
+            for slot in [KeySlot::Primary, KeySlot::Secondary] {
+                let (key, is_new) = match given.slot(slot).take() {
+                    Some(key) => (key, false),
+                    None => (keys::make(chance), true),
+                };
+                SharedKey::new(&key)?;
+                let box_of = self.seal_key(entry.kind, &entry.name, slot, &key).await?;
+                match slot {
+                    KeySlot::Primary => sealed.primary = Some(box_of),
+                    KeySlot::Secondary => sealed.secondary = Some(box_of),
+                }
+                if is_new {
+                    *made.slot(slot) = Some(key);
+                }
+            }
+        }
+        let certificates = entry.attestation.certificates().unwrap_or_default();
+        let new = NewEntry {
+            subjects: match entry.kind {
+                EntryKind::Individual => Vec::new(),
+                EntryKind::Group => certificates
+                    .iter()
+                    .map(|one| one.subject_der().to_vec())
+                    .collect(),
+            },
+            enabled,
+            keys: sealed,
+            entry,
+        };
+        let (kind, name) = (new.entry.kind, new.entry.name.clone());
+        let record = done(kind, &name, self.ledger().entry_add(new, actor, now).await?)?;
+        Ok(MadeEntry { record, made })
+    }
+
+    /// Lets devices register by an entry, or lets nobody.
+    pub async fn entry_switch(
+        &self,
+        kind: EntryKind,
+        name: &str,
+        enabled: bool,
+        actor: &str,
+        now: UnixTime,
+    ) -> Result<EntryRecord, EntryDeskError> {
+        let act = if enabled {
+            EntryAct::Enable
+        } else {
+            EntryAct::Disable
+        };
+        let acted = self.ledger().entry_act(kind, name, act, actor, now).await?;
+        done(kind, name, acted)
+    }
+
+    /// Puts another key into a slot: this one, or one that is made here.
+    pub async fn entry_rotate(
+        &self,
+        kind: EntryKind,
+        name: &str,
+        slot: KeySlot,
+        key: Option<Zeroizing<Vec<u8>>>,
+        actor: &str,
+        chance: Chance<'_>,
+        now: UnixTime,
+    ) -> Result<MadeEntry, EntryDeskError> {
+        let record = self.entry_on_record(kind, name).await?;
+        if record.entry.attestation != Attestation::SymmetricKey {
+            return Err(EntryDeskError::NoKeys {
+                name: name.to_owned(),
+            });
+        }
+        let is_new = key.is_none();
+        let key: Key = key.unwrap_or_else(|| keys::make(chance));
+        SharedKey::new(&key)?;
+        let sealed = self.seal_key(kind, name, slot, &key).await?;
+        let act = EntryAct::Key { slot, sealed };
+        let acted = self.ledger().entry_act(kind, name, act, actor, now).await?;
+        let mut made = EntryKeys::default();
+        if is_new {
+            *made.slot(slot) = Some(key);
+        }
+        let record = done(kind, name, acted)?;
+        Ok(MadeEntry { record, made })
+    }
+
+    /// The key of one device of a group, to be written into it: so the group's key never has to leave.
+    pub async fn entry_derive(
+        &self,
+        group: &str,
+        slot: KeySlot,
+        registration_id: &str,
+    ) -> Result<SharedKey, EntryDeskError> {
+        if !is_registration_id(registration_id) {
+            return Err(EntryDeskError::NotAnId {
+                id: registration_id.to_owned(),
+            });
+        }
+        let kind = EntryKind::Group;
+        let record = self.entry_on_record(kind, group).await?;
+        let sealed = record
+            .keys
+            .get(slot)
+            .ok_or_else(|| EntryDeskError::NoKeys {
+                name: group.to_owned(),
+            })?;
+        let context = keys::context(kind, group, slot);
+        let key = self.signer().unseal(&context, sealed).await?;
+        Ok(GroupKey::new(&key)?.derive(registration_id))
+    }
+
+    async fn entry_on_record(
+        &self,
+        kind: EntryKind,
+        name: &str,
+    ) -> Result<EntryRecord, EntryDeskError> {
+        let found = self.ledger().entry_get(kind, name).await?;
+        found.ok_or_else(|| unknown(kind, name))
+    }
+}
+
+impl EntryKeys {
+    const fn slot(&mut self, slot: KeySlot) -> &mut Option<Zeroizing<Vec<u8>>> {
+        match slot {
+            KeySlot::Primary => &mut self.primary,
+            KeySlot::Secondary => &mut self.secondary,
+        }
+    }
+}
+
+fn done(
+    kind: EntryKind,
+    name: &str,
+    acted: Acted<EntryRecord>,
+) -> Result<EntryRecord, EntryDeskError> {
+    match acted {
+        Acted::Done(record) => Ok(record),
+        Acted::Absent => Err(unknown(kind, name)),
+        Acted::NotNow { state } => Err(EntryDeskError::NotNow {
+            kind,
+            name: name.to_owned(),
+            state,
+        }),
+    }
+}
+
+fn unknown(kind: EntryKind, name: &str) -> EntryDeskError {
+    EntryDeskError::NoEntry {
+        kind,
+        name: name.to_owned(),
+    }
+}
+
+/// Why an act on an entry was not done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EntryDeskError {
+    /// What is wrong with the definition.
+    #[error(transparent)]
+    Definition(#[from] EntryError),
+    /// No such product.
+    #[error("there is no product {name:?}; products come from `imprint apply`")]
+    NoProduct {
+        /// The name that was given.
+        name: String,
+    },
+    /// No such entry.
+    #[error("there is no {kind} entry {name:?}")]
+    NoEntry {
+        /// For one device, or for many.
+        kind: EntryKind,
+        /// The name that was given.
+        name: String,
+    },
+    /// It is there already, or there are too many.
+    #[error("the {kind} entry {name:?} can't be made: {state}")]
+    NotNow {
+        /// For one device, or for many.
+        kind: EntryKind,
+        /// The entry.
+        name: String,
+        /// Why, as a word.
+        state: &'static str,
+    },
+    /// Its devices come with certificates.
+    #[error("entry {name:?} has no keys: its devices come with certificates")]
+    NoKeys {
+        /// The entry.
+        name: String,
+    },
+    /// Not a registration id.
+    #[error("{id:?} is no registration id: 1 to 128 letters, digits, '-', '.', '_' and ':'")]
+    NotAnId {
+        /// What was given.
+        id: String,
+    },
+    /// Too short or too long.
+    #[error(transparent)]
+    Key(#[from] SharedKeyLength),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The signer.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+}

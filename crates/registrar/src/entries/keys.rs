@@ -1,0 +1,37 @@
+//! The keys of entries: made or imported, sealed, and said once.
+
+use zeroize::Zeroizing;
+
+use crate::enroll::{Chance, Registrar};
+use crate::ledger::{EntryKind, KeySlot, Ledger};
+use crate::signer::{Signer, SignerError};
+
+/// A key in the open. It is not printed and is wiped when it goes.
+pub(super) type Key = Zeroizing<Vec<u8>>;
+
+/// A new key of 64 bytes, as Azure makes them.
+pub(super) fn make(chance: Chance<'_>) -> Key {
+    let mut key = Zeroizing::new(vec![0; KEY_BYTES]);
+    chance(&mut key);
+    key
+}
+
+/// What a key is sealed for: it opens in no other slot and for no other entry.
+pub(super) fn context(kind: EntryKind, name: &str, slot: KeySlot) -> Vec<u8> {
+    format!("imprint entry {kind} {name} {slot}").into_bytes()
+}
+
+impl<L: Ledger, S: Signer> Registrar<L, S> {
+    pub(super) async fn seal_key(
+        &self,
+        kind: EntryKind,
+        name: &str,
+        slot: KeySlot,
+        key: &[u8],
+    ) -> Result<Vec<u8>, SignerError> {
+        self.signer().seal(&context(kind, name, slot), key).await
+    }
+}
+
+/// Bytes of a key that is made here.
+const KEY_BYTES: usize = 64;

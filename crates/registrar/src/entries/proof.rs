@@ -1,0 +1,177 @@
+//! A signature by a shared key becomes proof: which of an entry's keys made it?
+
+use std::fmt;
+
+use imprint_attest::{
+    ExpiryUnit, GroupKey, KnownKeys, SasEvidence, SharedKey, SharedKeyDoubt, prove_sas,
+};
+use imprint_identity::UnixTime;
+
+use super::keys::context;
+use super::permit::{Proven, is_for_keys, wrong};
+use super::register::Newcomer;
+use crate::enroll::Registrar;
+use crate::ledger::{EntryFacts, EntryKind, EntryRecord, KeySlot, Ledger};
+use crate::refusal::{Code, Refusal};
+use crate::signer::{Signer, SignerError};
+
+/// A signature over a resource and a time by a key that is shared with the server (Azure: a shared
+/// access signature).
+#[derive(Clone)]
+pub struct SharedKeySignature {
+    /// The resource as the client wrote it, percent escapes not undone: so it was signed.
+    pub resource: String,
+    /// Until when it is good, as the client wrote it: seconds since 1970 in decimal digits.
+    pub expiry: String,
+    /// HMAC-SHA256 over both, a line feed between them.
+    pub signature: [u8; 32],
+    /// The resource that it has to be for, for this request.
+    pub expected: String,
+}
+
+/// Until it expires, the signature is as good as a password: it is not printed.
+impl fmt::Debug for SharedKeySignature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedKeySignature")
+            .field("resource", &self.resource)
+            .field("expiry", &self.expiry)
+            .field("expected", &self.expected)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An entry's keys, unsealed for one look.
+enum Keys {
+    Own(SharedKey, Option<SharedKey>),
+    Group(GroupKey, Option<GroupKey>),
+}
+
+impl Keys {
+    const fn known(&self) -> KnownKeys<'_> {
+        match self {
+            Self::Own(primary, secondary) => KnownKeys::Own {
+                primary,
+                secondary: secondary.as_ref(),
+            },
+            Self::Group(primary, secondary) => KnownKeys::Group {
+                primary,
+                secondary: secondary.as_ref(),
+            },
+        }
+    }
+}
+
+impl<L: Ledger, S: Signer> Registrar<L, S> {
+    /// The entry of a device that shows a signature: its own if it has one, else the first group by
+    /// whose key it holds.
+    pub(super) async fn by_key(
+        &self,
+        newcomer: &Newcomer,
+        signature: &SharedKeySignature,
+        facts: &EntryFacts,
+        now: UnixTime,
+    ) -> Result<Proven, Refusal> {
+        let id = newcomer.presented();
+        if let Some(entry) = &facts.individual {
+            is_for_keys(entry)?;
+            self.has_signed(entry, id, signature, now).await?;
+            return Ok(Proven::by_key(entry, newcomer.id()));
+        }
+        for group in &facts.groups {
+            let keys = match self.keys_of(group).await {
+                Ok(keys) => keys,
+                // One group whose keys don't open keeps nobody else out.
+                Err(SignerError::Sealed) => {
+                    tracing::error!(group = group.entry.name, "its keys can't be unsealed");
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let Some(keys) = keys else { continue };
+            match proves(&keys, id, signature, now) {
+                Ok(()) => return Ok(Proven::by_key(group, newcomer.id())),
+                Err(SharedKeyDoubt::Signature) => {}
+                Err(doubt) => return Err(doubted(group, doubt)),
+            }
+        }
+        let why = match facts.groups.len() {
+            0 => "there is no entry for it, and no group with keys".to_owned(),
+            many => {
+                format!("there is no entry for it, and no key of {many} groups made this signature")
+            }
+        };
+        Err(Refusal::new(Code::EntryUnknown).detail(why))
+    }
+
+    /// Whether one of the entry's keys made this signature, and whether it is good. The key of a group
+    /// makes none: what counts is the key that is derived from it for the id as the device writes it, or
+    /// in lower case.
+    pub(super) async fn has_signed(
+        &self,
+        entry: &EntryRecord,
+        id: &str,
+        signature: &SharedKeySignature,
+        now: UnixTime,
+    ) -> Result<(), Refusal> {
+        let keys = self.keys_of(entry).await?;
+        let keys = keys.ok_or_else(|| wrong(entry, "it has no key"))?;
+        proves(&keys, id, signature, now).map_err(|doubt| doubted(entry, doubt))
+    }
+
+    /// `None`: it has none.
+    async fn keys_of(&self, entry: &EntryRecord) -> Result<Option<Keys>, SignerError> {
+        let unsealed = async |slot| {
+            let Some(sealed) = entry.keys.get(slot) else {
+                return Ok(None);
+            };
+            let context = context(entry.entry.kind, &entry.entry.name, slot);
+            self.signer().unseal(&context, sealed).await.map(Some)
+        };
+        let primary = unsealed(KeySlot::Primary).await?;
+        let secondary = unsealed(KeySlot::Secondary).await?;
+        // Lengths were checked when the keys were sealed; what does not fit is no key of ours.
+        Ok(match entry.entry.kind {
+            EntryKind::Individual => {
+                let key = |key: &Vec<u8>| SharedKey::new(key).ok();
+                let secondary = secondary.as_deref().and_then(key);
+                let primary = primary.as_deref().and_then(key);
+                primary.map(|primary| Keys::Own(primary, secondary))
+            }
+            EntryKind::Group => {
+                let key = |key: &Vec<u8>| GroupKey::new(key).ok();
+                let secondary = secondary.as_deref().and_then(key);
+                let primary = primary.as_deref().and_then(key);
+                primary.map(|primary| Keys::Group(primary, secondary))
+            }
+        })
+    }
+}
+
+fn proves(
+    keys: &Keys,
+    id: &str,
+    signature: &SharedKeySignature,
+    now: UnixTime,
+) -> Result<(), SharedKeyDoubt> {
+    let evidence = SasEvidence {
+        resource: &signature.resource,
+        expiry: &signature.expiry,
+        unit: ExpiryUnit::Seconds,
+        signature: &signature.signature,
+    };
+    let expected = &signature.expected;
+    prove_sas(&evidence, expected, id, &keys.known(), CLOCK_SECONDS, now).map(drop)
+}
+
+fn doubted(entry: &EntryRecord, doubt: SharedKeyDoubt) -> Refusal {
+    let code = match doubt {
+        SharedKeyDoubt::Expired { .. } => Code::SignatureExpired,
+        SharedKeyDoubt::ExpiryUnreadable | SharedKeyDoubt::Escape => Code::SignatureUnreadable,
+        // Whatever else there may be to doubt is a no.
+        _ => return wrong(entry, &doubt.to_string()),
+    };
+    Refusal::new(code).detail(doubt.to_string())
+}
+
+/// How many seconds a device's clock may be behind.
+const CLOCK_SECONDS: u32 = 300;

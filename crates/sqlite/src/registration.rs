@@ -1,0 +1,283 @@
+//! Registrations by entries: what was told to which device, and whether its shared key is heard.
+
+use imprint_identity::{DeviceId, Step};
+use imprint_registrar::ledger::{
+    Claimed, DeviceRecord, DeviceState, EntryGrant, EntryRegistration, RegistrationCertificate,
+    RevocationReason, SharedKeyFacts,
+};
+use rusqlite::{Connection, OptionalExtension, Row};
+use serde_json::json;
+
+use crate::change::Change;
+use crate::decode::Columns;
+use crate::fault::Fault;
+use crate::register::{self, Decided};
+use crate::{certificate, device, entry, product};
+
+/// A registration with the numbers of what it joins.
+pub(crate) struct Registration {
+    pub(crate) number: i64,
+    pub(crate) entry: i64,
+    device: i64,
+    pub(crate) record: EntryRegistration,
+}
+
+macro_rules! select_registration {
+    ($where:literal) => {
+        concat!(
+            "SELECT r.number, r.entry, r.device, r.id, r.presented, e.kind, e.name, d.name, r.hub,
+                    r.shared_key, r.live, r.created_at, r.updated_at, r.verified_at, r.version
+             FROM registration r JOIN entry e ON e.number = r.entry
+                                 JOIN device d ON d.number = r.device ",
+            $where
+        )
+    };
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Registration> {
+    Ok(Registration {
+        number: row.get(0)?,
+        entry: row.get(1)?,
+        device: row.get(2)?,
+        record: EntryRegistration {
+            id: row.get(3)?,
+            presented: row.get(4)?,
+            kind: row.word(5)?,
+            entry: row.get(6)?,
+            device: row.device(7)?,
+            hub: row.get(8)?,
+            shared_key: row.get(9)?,
+            live: row.get(10)?,
+            created_at: row.time(11)?,
+            updated_at: row.time(12)?,
+            verified_at: row.maybe_time(13)?,
+            version: row.get::<_, i64>(14)?.cast_unsigned(),
+        },
+    })
+}
+
+impl Registration {
+    pub(crate) fn with_device(
+        self,
+        db: &Connection,
+    ) -> Result<(EntryRegistration, DeviceRecord), Fault> {
+        Ok((self.record, device::by_number(db, self.device)?.record))
+    }
+}
+
+pub(crate) fn by_id(db: &Connection, id: &str) -> Result<Option<Registration>, Fault> {
+    let sql = select_registration!("WHERE r.id = ?1");
+    Ok(db.prepare_cached(sql)?.query_row([id], read).optional()?)
+}
+
+pub(crate) fn of_device(db: &Connection, device: i64) -> Result<Option<Registration>, Fault> {
+    let sql = select_registration!("WHERE r.device = ?1");
+    Ok(db
+        .prepare_cached(sql)?
+        .query_row([device], read)
+        .optional()?)
+}
+
+/// Whether a device has a shared key that is heard.
+pub(crate) fn has_live_key(db: &Connection, device: i64) -> Result<bool, Fault> {
+    let found = of_device(db, device)?;
+    Ok(found.is_some_and(|one| one.record.live && one.record.shared_key))
+}
+
+pub(crate) fn register(
+    change: &Change<'_>,
+    order: &EntryGrant,
+) -> Result<Claimed<EntryRegistration>, Fault> {
+    let (db, grant) = (change.db, &order.grant);
+    // 1. The entry is as it was when this was decided.
+    let entry = entry::by_name(db, order.kind, &order.entry)?;
+    let Some(entry) =
+        entry.filter(|entry| entry.record.enabled && entry.record.version == order.entry_version)
+    else {
+        return Ok(Claimed::Changed);
+    };
+    // 2. The same registration has its answer already: a hundred requests make one device.
+    let shared_key = matches!(grant.certificate, RegistrationCertificate::SharedKey);
+    let known = by_id(db, &order.id)?;
+    if let Some(known) = &known {
+        let device = device::by_number(db, known.device)?;
+        if device.record.hardware != grant.hardware {
+            return Ok(Claimed::Changed);
+        }
+        let same = known.record.live
+            && known.entry == entry.number
+            && known.record.hub == order.hub
+            && known.record.shared_key == shared_key
+            && device.record.state == DeviceState::Active;
+        if same && has_certificate(db, known.device, &grant.certificate)? {
+            return Ok(Claimed::Done(known.record.clone()));
+        }
+    }
+    // 3. Device and key are as they were when this was decided.
+    let Decided::As(mut device) = register::as_decided(change, grant)? else {
+        return Ok(Claimed::Changed);
+    };
+    if let RegistrationCertificate::Foreign { serial, .. } = &grant.certificate
+        && certificate::is_bare(db, serial)?
+    {
+        return Ok(Claimed::Changed);
+    }
+    // 4. Device, key owner, certificate, registration, count, journal.
+    let number = register::name_or_touch(change, grant, &mut device)?;
+    device::own_key(change, number, &grant.key.0)?;
+    if !has_certificate(db, number, &grant.certificate)? {
+        register::take_in(change, grant, number)?;
+    }
+    let is_new = known.is_none();
+    keep(change, order, entry.number, number, shared_key)?;
+    if is_new {
+        entry::count_registered(change, entry.number)?;
+    }
+    journal(change, order, is_new)?;
+    let kept = by_id(db, &order.id)?;
+    kept.map(|kept| Claimed::Done(kept.record))
+        .ok_or_else(|| Fault::Broken(format!("registration {} is not on record", order.id)))
+}
+
+/// Whether a device has this certificate; one that comes with a shared key needs none.
+fn has_certificate(
+    db: &Connection,
+    device: i64,
+    certificate: &RegistrationCertificate,
+) -> Result<bool, Fault> {
+    match certificate {
+        RegistrationCertificate::Foreign { serial, .. } => {
+            Ok(certificate::with_device(db, serial)?.is_some_and(|(_, of)| of.number == device))
+        }
+        RegistrationCertificate::SharedKey => Ok(true),
+        RegistrationCertificate::Pending { .. } => Ok(false),
+    }
+}
+
+fn keep(
+    change: &Change<'_>,
+    order: &EntryGrant,
+    entry: i64,
+    device: i64,
+    shared_key: bool,
+) -> Result<(), Fault> {
+    change
+        .db
+        .prepare_cached(
+            "INSERT INTO registration (id, presented, entry, device, hub, shared_key, live,
+                                       created_at, updated_at, version)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?7, 1)
+             ON CONFLICT (id) DO UPDATE
+             SET presented = excluded.presented, entry = excluded.entry, device = excluded.device,
+                 hub = excluded.hub, shared_key = excluded.shared_key,
+                 verified_at = CASE WHEN live AND entry = excluded.entry THEN verified_at END,
+                 live = 1, updated_at = excluded.updated_at, version = version + 1",
+        )?
+        .execute((
+            &order.id,
+            &order.presented,
+            entry,
+            device,
+            &order.hub,
+            shared_key,
+            change.now.0,
+        ))?;
+    Ok(())
+}
+
+fn journal(change: &Change<'_>, order: &EntryGrant, is_new: bool) -> Result<(), Fault> {
+    let grant = &order.grant;
+    let serial = match &grant.certificate {
+        RegistrationCertificate::Foreign { serial, .. } => Some(serial.to_string()),
+        _ => None,
+    };
+    let detail = json!({
+        "enrollment": grant.enrollment.to_string(),
+        "registration": order.id,
+        "kind": order.kind.as_str(),
+        "entry": order.entry,
+        "serial": serial,
+        "key": serial.is_some().then(|| grant.key.to_string()),
+        "hardware": grant.hardware.text().as_str(),
+        "product": grant.product,
+        "hub": order.hub,
+        "again": !is_new,
+        "door": grant.origin_of_request.door,
+        "address": grant.origin_of_request.address,
+    });
+    change.journal("device-registered", grant.device.as_str(), &detail)
+}
+
+pub(crate) fn shared_key_facts(
+    db: &Connection,
+    name: &str,
+) -> Result<Option<SharedKeyFacts>, Fault> {
+    let Some(device) = device::by_name(db, name)? else {
+        return Ok(None);
+    };
+    let found = of_device(db, device.number)?.filter(|found| found.record.shared_key);
+    let Some(found) = found else {
+        return Ok(None);
+    };
+    let product = product::by_name(db, &device.record.product)?
+        .ok_or_else(|| Fault::Broken(format!("device {name} is of no product")))?;
+    Ok(Some(SharedKeyFacts {
+        entry: entry::by_number(db, found.entry)?.record,
+        registration: found.record,
+        product,
+        device: device.record,
+    }))
+}
+
+/// First use of a shared key: the device has come to the hub. Answers what is on record after.
+pub(crate) fn verify(
+    change: &Change<'_>,
+    name: &DeviceId,
+    evidence: &str,
+) -> Result<Option<SharedKeyFacts>, Fault> {
+    let Some(mut device) = device::by_name(change.db, name.as_str())? else {
+        return Ok(None);
+    };
+    let Some(found) = of_device(change.db, device.number)? else {
+        return Ok(None);
+    };
+    let entry = entry::by_number(change.db, found.entry)?;
+    let heard = found.record.live
+        && found.record.shared_key
+        && entry.record.enabled
+        && device.record.state == DeviceState::Active;
+    if heard {
+        // What it replaces ends: one live identity a device.
+        for other in certificate::live(change.db, device.number)? {
+            certificate::end(change, &other, RevocationReason::Superseded)?;
+        }
+        let sql =
+            "UPDATE registration SET verified_at = coalesce(verified_at, ?2) WHERE number = ?1";
+        change
+            .db
+            .prepare_cached(sql)?
+            .execute((found.number, change.now.0))?;
+        device.record.step = Step::Provisioned;
+        device::update(change, &mut device)?;
+        let detail = json!({ "registration": found.record.id, "evidence": evidence });
+        change.journal("shared-key-verified", name.as_str(), &detail)?;
+    }
+    shared_key_facts(change.db, name.as_str())
+}
+
+/// Ends what a device may use by its registration. Answers whether there was anything to end.
+pub(crate) fn end(change: &Change<'_>, device: i64, why: &str) -> Result<bool, Fault> {
+    let Some(found) = of_device(change.db, device)?.filter(|found| found.record.live) else {
+        return Ok(false);
+    };
+    change
+        .db
+        .prepare_cached(
+            "UPDATE registration SET live = 0, updated_at = ?2, version = version + 1
+             WHERE number = ?1",
+        )?
+        .execute((found.number, change.now.0))?;
+    let detail = json!({ "registration": found.record.id, "why": why });
+    change.journal("registration-ended", found.record.device.as_str(), &detail)?;
+    Ok(true)
+}
