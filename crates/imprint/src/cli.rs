@@ -53,6 +53,9 @@ pub(crate) enum Command {
     /// Claims: shared certificates by which devices join.
     #[command(subcommand)]
     Claim(Claim),
+    /// Entries: devices, or groups of them, that register with Azure's SDKs.
+    #[command(subcommand)]
+    Entry(Entry),
     /// Provisioning templates.
     #[command(subcommand)]
     Template(Template),
@@ -512,6 +515,82 @@ pub(crate) struct Drill {
     /// On this day: `2027-03-01`, `2027-03-01T12:00:00Z`, or `+90d`. Without: today.
     #[arg(long, value_name = "DATE", value_parser = crate::drill::Day::parse)]
     pub(crate) at: Option<crate::drill::Day>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Entry {
+    /// Make an entry: for one device by its registration id, or for a group. Keys that are made here
+    /// are printed once and never again.
+    New(EntryNew),
+    /// List entries, groups first.
+    List,
+    /// An entry. Its keys are not shown.
+    Show(EntryName),
+    /// Let devices register by an entry, and hear them by its keys.
+    Enable(EntryName),
+    /// Let nobody register by an entry, and hear nobody by its keys. Devices with certificates stay.
+    Disable(EntryName),
+    /// Put another key into a slot. Devices that use the other slot notice nothing.
+    Rotate(EntryRotate),
+    /// Print the key of one device of a group, to be written into it: the group's key stays here.
+    Key {
+        /// The group's name.
+        group: String,
+        /// The device's registration id, as its firmware will write it.
+        registration_id: String,
+        /// Derive it from the group's second key.
+        #[arg(long)]
+        secondary: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EntryName {
+    /// The registration id, or with --group the group's name.
+    pub(crate) name: String,
+    /// It is a group.
+    #[arg(long)]
+    pub(crate) group: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EntryNew {
+    #[command(flatten)]
+    pub(crate) entry: EntryName,
+    /// The product that devices join by it.
+    #[arg(long, value_name = "P")]
+    pub(crate) product: String,
+    /// In place of keys: the device's certificate, or with --group the authority's, PEM. Given twice:
+    /// the second one follows the first.
+    #[arg(long = "certificate", value_name = "FILE", conflicts_with_all = ["key", "secondary_key"])]
+    pub(crate) certificates: Vec<PathBuf>,
+    /// A key that was made elsewhere, 32 to 64 bytes in base64, in a file; `-` reads stdin.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// The second key, in a file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) secondary_key: Option<PathBuf>,
+    /// The name that the device gets in the fleet; without: by its product's rule.
+    #[arg(long, value_name = "ID", conflicts_with = "group")]
+    pub(crate) device_id: Option<String>,
+    /// How strongly its word proves a hardware id: asserted (without), flash-key, ...
+    #[arg(long, value_name = "STRENGTH")]
+    pub(crate) strength: Option<String>,
+    /// Disabled from the start.
+    #[arg(long)]
+    pub(crate) disabled: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EntryRotate {
+    #[command(flatten)]
+    pub(crate) entry: EntryName,
+    /// The second slot; without: the first.
+    #[arg(long)]
+    pub(crate) secondary: bool,
+    /// A key that was made elsewhere, 32 to 64 bytes in base64, in a file; `-` reads stdin.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

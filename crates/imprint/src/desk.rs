@@ -48,6 +48,8 @@ impl Desk {
                     registrar: Arc::clone(&opened.registrar),
                     world: world(),
                     tokens: Arc::new([opened.admin_token]),
+                    id_scope: opened.id_scope.clone(),
+                    hub: opened.hub(),
                     stop: None,
                 };
                 let way = Way::Local {

@@ -251,6 +251,8 @@ async fn play(
         mqtts: any,
         mqtt_on_https: false,
         just_in_time_hang_up: false,
+        id_scope: opened.id_scope.clone(),
+        hub: opened.hub(),
         admin: None,
         identity: identity(opened, at).await?,
         admin_tokens: Vec::new(),

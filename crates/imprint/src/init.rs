@@ -47,6 +47,8 @@ struct Made {
     server_chain_bytes: usize,
     root_not_after: String,
     issuing_not_after: String,
+    /// Under which devices register with Azure's SDKs.
+    id_scope: String,
     for_tests: bool,
 }
 
@@ -190,6 +192,7 @@ async fn make(
         server_chain_bytes: server.der().len() + issuing.der().len(),
         root_not_after: root.not_after().to_string(),
         issuing_not_after: issuing.not_after().to_string(),
+        id_scope: crate::open::id_scope_of(&root),
         for_tests: order.for_tests,
     })
 }
@@ -253,6 +256,7 @@ fn describe(made: &Made, dir: &Path) -> String {
   device certificate  {leaf} bytes with a P-256 key, {chain} with the issuing CA's
   server certificate  {server} bytes, {server_chain} with the issuing CA's
   CRL pointers        {pointers}
+  id scope            {scope}
   admin token         {token}
 
 The root key is needed again only to make another issuing CA. Take it offline: move
@@ -273,6 +277,7 @@ then `imprint apply FILE`, `imprint serve`, and `imprint token new --product the
         chain = made.device_chain_bytes,
         server = made.server_certificate_bytes,
         server_chain = made.server_chain_bytes,
+        scope = made.id_scope,
         token = made.admin_token_file.display(),
         key = made.root_key.display(),
     );
@@ -311,6 +316,13 @@ admin = "@ADMIN"
 # Whether https speaks MQTT as well, with clients that ask for it in TLS (ALPN "mqtt" or
 # "x-amzn-mqtt-ca"): one port for all devices, such as 443.
 # mqtt_on_https = true
+
+# Devices with Azure's SDKs register under this id scope. Left out, it is made of the root certificate,
+# and `imprint status` shows it.
+# id_scope = "0ne00000000"
+# The host to which they are sent afterwards, on port 8883, without the port: this server, by a name that
+# they can reach it by. Left out, it is the first of the hosts above.
+# hub = "hub.example"
 
 # Whether a device with the certificate of a registered CA, registered by its first MQTT connection, is
 # hung up on without an answer and has to connect again, as AWS does it. Only for clients that rely

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use aws_lc_rs::digest;
 use imprint_identity::UnixTime;
 use imprint_pkix::certificate::Certificate;
 use imprint_pkix::pem;
@@ -27,6 +28,8 @@ pub(crate) struct Opened {
     pub(crate) settings: Settings,
     pub(crate) registrar: Arc<Road>,
     pub(crate) admin_token: [u8; 32],
+    /// Under which devices register with Azure's SDKs.
+    pub(crate) id_scope: String,
     _lock: Option<Lock>,
 }
 
@@ -45,6 +48,10 @@ fn open_with(directory: &Directory, ledger: &Path, lock: Option<Lock>) -> anyhow
     let seal = read_seal()?;
     let signer = KeySigner::open(&directory.keys(), &seal, settings.for_tests)?;
     let authorities = authorities(directory, &signer, settings.public_http())?;
+    let id_scope = match &settings.id_scope {
+        Some(scope) => scope.clone(),
+        None => id_scope_of(&read_certificate(&directory.root_certificate())?),
+    };
     let ledger = Sqlite::open(ledger)?;
     let road = Registrar::new(ledger, signer, authorities).at_pace(settings.limits.pace());
     let registrar = Arc::new(road);
@@ -53,8 +60,26 @@ fn open_with(directory: &Directory, ledger: &Path, lock: Option<Lock>) -> anyhow
         settings,
         registrar,
         admin_token,
+        id_scope,
         _lock: lock,
     })
+}
+
+impl Opened {
+    /// The host to which devices are sent that registered with Azure's SDKs.
+    pub(crate) fn hub(&self) -> String {
+        let first = self.settings.hosts.first();
+        let hub = self.settings.hub.as_ref().or(first);
+        hub.cloned().unwrap_or_default()
+    }
+}
+
+/// The id scope of a directory whose settings name none: made of its root, so it stays the same, and no
+/// two directories have one. No secret.
+pub(crate) fn id_scope_of(root: &Certificate) -> String {
+    let hash = digest::digest(&digest::SHA256, root.der());
+    let digits = hex::encode_upper(hash.as_ref());
+    format!("0ne{}", digits.get(..8).unwrap_or_default())
 }
 
 fn authorities(

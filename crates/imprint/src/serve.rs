@@ -125,6 +125,8 @@ async fn config(directory: &Directory, opened: &Opened, order: &Serve) -> anyhow
         mqtts: settings.mqtts.0,
         mqtt_on_https: settings.mqtt_on_https,
         just_in_time_hang_up: settings.just_in_time_hang_up,
+        id_scope: opened.id_scope.clone(),
+        hub: opened.hub(),
         admin: settings.admin.0,
         identity: identity(directory, opened, world::now()).await?,
         admin_tokens: vec![opened.admin_token],

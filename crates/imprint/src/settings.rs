@@ -38,6 +38,12 @@ pub(crate) struct Settings {
     /// Whether a device's first MQTT connection, by which it is registered, is hung up on.
     #[serde(default)]
     pub(crate) just_in_time_hang_up: bool,
+    /// The id scope under which devices register with Azure's SDKs; left out: made of the root.
+    #[serde(default)]
+    pub(crate) id_scope: Option<String>,
+    /// The host to which those are sent afterwards, without a port; left out: the first of the hosts.
+    #[serde(default)]
+    pub(crate) hub: Option<String>,
     /// Where operators come in.
     pub(crate) admin: Listener,
     /// The URL under which devices and relying parties reach the `http` listener.
@@ -179,6 +185,13 @@ impl Settings {
         if let Some(url) = &self.public_http {
             check_url(url).map_err(|reason| format!("`public_http`: {reason}"))?;
         }
+        if let Some(scope) = &self.id_scope {
+            check_scope(scope).map_err(|reason| format!("`id_scope`: {reason}"))?;
+        }
+        if let Some(hub) = &self.hub {
+            let hub = std::slice::from_ref(hub);
+            check_hosts(hub).map_err(|reason| format!("`hub`: {reason}"))?;
+        }
         if self.server_certificate_days > 36_500 {
             return Err("`server_certificate_days`: use at most 36500, or 0 for no expiry".into());
         }
@@ -290,6 +303,15 @@ pub(crate) fn check_hosts(hosts: &[String]) -> Result<(), String> {
     Ok(())
 }
 
+/// As devices' firmware has it: Azure's are `0ne` and eight more.
+fn check_scope(scope: &str) -> Result<(), String> {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if !(1..=64).contains(&scope.len()) || !scope.bytes().all(inner) {
+        return Err("use 1 to 64 of 0-9, A-Z, a-z, '-' and '_'".to_owned());
+    }
+    Ok(())
+}
+
 fn check_url(url: &str) -> Result<(), String> {
     let rest = url.strip_prefix("http://").ok_or(
         "begin it with http://: revocation lists are fetched in the clear (RFC 5280 section 8)",
@@ -367,6 +389,8 @@ mod tests {
                 "[[webhook]]\nurl = \"https://a/\"\n[[webhook]]\nurl = \"https://a/\"",
                 "stands there twice",
             ),
+            ("id_scope = \"0ne/1\"", "`id_scope`: use 1 to 64"),
+            ("hub = \"localhost:8883\"", "`hub`: \"localhost:8883\""),
             ("log_format = \"xml\"", "line 6"),
             ("server_certificate_days = 40000", "36500"),
         ] {

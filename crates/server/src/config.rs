@@ -24,6 +24,10 @@ pub struct Config {
     /// Whether a device that is registered by its first MQTT connection is hung up on without an
     /// answer and has to connect again, as AWS does it. Only for clients that rely on it.
     pub just_in_time_hang_up: bool,
+    /// Under which id scope devices register by their entries, as Azure's SDKs do.
+    pub id_scope: String,
+    /// The host to which those are sent afterwards: this server, by a name that they can reach it by.
+    pub hub: String,
     /// Where operators come in.
     pub admin: Option<SocketAddr>,
     /// The certificate with which `https` and `admin` show themselves.
@@ -72,6 +76,8 @@ impl fmt::Debug for Config {
             .field("mqtts", &self.mqtts)
             .field("mqtt_on_https", &self.mqtt_on_https)
             .field("just_in_time_hang_up", &self.just_in_time_hang_up)
+            .field("id_scope", &self.id_scope)
+            .field("hub", &self.hub)
             .field("admin", &self.admin)
             .field("identity", &self.identity)
             .field("admin_tokens", &self.admin_tokens.len())

@@ -9,6 +9,7 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT}
 use hyper::http::request::Parts;
 use hyper::{Request, Response};
 use imprint_attest::PeerCertificate;
+use imprint_dps::Call;
 use imprint_est::{Basic, HttpReply, LineStyle, Reply};
 use imprint_identity::UnixTime;
 use imprint_registrar::enroll::{Origin, Shown};
@@ -17,6 +18,7 @@ use imprint_registrar::{Ledger, Registrar, Signer, Ticks};
 use zeroize::Zeroizing;
 
 use crate::claim::Provision;
+use crate::dps::Dps;
 use crate::gate::{Gate, Place, Turn};
 use crate::hostile::Hostile;
 use crate::limits::{BODY, BODY_DISCARDED, ReportRate};
@@ -35,6 +37,7 @@ pub(crate) struct Devices<L, S> {
     pub(crate) body_timeout: Duration,
     pub(crate) gate: Arc<Gate>,
     pub(crate) provision: Arc<Provision<L, S>>,
+    pub(crate) dps: Arc<Dps<L, S>>,
     pub(crate) report_rate: Mutex<ReportRate>,
     pub(crate) hostile: Option<Hostile>,
 }
@@ -123,8 +126,11 @@ impl<L: Ledger, S: Signer> Devices<L, S> {
     }
 
     async fn reply(&self, asked: &Asked, peer: &Peer) -> Result<HttpReply, Turn> {
-        if asked.head.uri.path().starts_with("/v1/") {
+        let path = asked.head.uri.path();
+        if path.starts_with("/v1/") {
             Ok(self.device(asked, peer).await)
+        } else if Call::is_path(path) {
+            self.register(asked, peer).await
         } else {
             self.est(asked, peer).await
         }
@@ -174,6 +180,13 @@ impl Asked {
             .headers
             .get(name)
             .and_then(|value| value.to_str().ok())
+    }
+
+    /// What stands in `Authorization`, if anything does.
+    pub(crate) fn authorization(&self) -> Result<Option<&str>, String> {
+        let value = self.head.headers.get(AUTHORIZATION);
+        let text = value.map(|value| value.to_str()).transpose();
+        text.map_err(|error| error.to_string())
     }
 
     pub(crate) fn content_type(&self) -> Option<&str> {

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! https ─ listener ─ tls ─┬─ est     RFC 7030, onto the road
+//!                         ├─ dps     Azure's device API, onto the road
 //!                         └─ device  /v1/time, /v1/profile, /v1/verify, /v1/report
 //! mqtts ─ listener ─ tls ── mqtt     VERIFY by connecting
-//!                           └─ claim    reserved topics, onto the road
+//!                           ├─ claim    reserved topics, onto the road
+//!                           └─ dps      the same device API, and the hub behind it
 //! http  ─ listener ─────── http     CA certificates and revocation lists, nothing else
 //! admin ─ listener ─ tls ── admin    the operator's interface, /healthz, /readyz
 //! ledger ── webhooks ──── outbound   what happened, to those whom an operator has named
@@ -18,6 +20,7 @@ mod claim;
 mod config;
 mod device;
 mod devices;
+mod dps;
 mod est;
 mod gate;
 mod hostile;

@@ -45,6 +45,8 @@ impl<L: Ledger, S: Signer> Operators<L, S> {
             registrar: Arc::clone(registrar),
             world: world.clone(),
             tokens: config.admin_tokens.clone().into(),
+            id_scope: config.id_scope.clone(),
+            hub: config.hub.clone(),
             stop: Some(stop),
         };
         let router = Router::new()

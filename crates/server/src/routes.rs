@@ -24,6 +24,7 @@ pub struct Route {
 pub(crate) fn all<L: Ledger, S: Signer>(shelf: &Shelf) -> Vec<Route> {
     let mut routes: Vec<Route> = Operation::ALL.into_iter().map(est).collect();
     routes.extend(device::ROUTES.map(|(method, path)| route("https", method, path)));
+    routes.extend(DPS.map(|(listener, method, path)| route(listener, method, path)));
     routes.extend(shelf.paths().map(|path| route("http", "GET", &path)));
     // A topic has a template's name where a path has a parameter.
     let topics = reserved(TEMPLATE).into_iter();
@@ -64,5 +65,31 @@ fn route(listener: &'static str, method: &str, path: &str) -> Route {
         path: path.to_owned(),
     }
 }
+
+/// Azure's device API, and the hub to which it sends devices.
+const DPS: [(&str, &str, &str); 6] = [
+    (
+        "https",
+        "PUT",
+        "/{idScope}/registrations/{registrationId}/register",
+    ),
+    (
+        "https",
+        "GET",
+        "/{idScope}/registrations/{registrationId}/operations/{operationId}",
+    ),
+    ("https", "POST", "/{idScope}/registrations/{registrationId}"),
+    (
+        "mqtts",
+        "PUBLISH",
+        "$dps/registrations/PUT/iotdps-register/?$rid={rid}",
+    ),
+    (
+        "mqtts",
+        "PUBLISH",
+        "$dps/registrations/GET/iotdps-get-operationstatus/?$rid={rid}&operationId={operationId}",
+    ),
+    ("mqtts", "PUBLISH", "devices/{deviceId}/messages/events/"),
+];
 
 const TEMPLATE: &str = "TEMPLATE";

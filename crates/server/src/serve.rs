@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use imprint_dps::{IdScope, NameError};
 use imprint_pkix::certs_only;
 use imprint_registrar::crl::CrlError;
 use imprint_registrar::{Ledger, Registrar, Signer};
@@ -16,6 +17,7 @@ use tracing::{Instrument, Span};
 use crate::claim::Provision;
 use crate::config::{Config, Identity};
 use crate::devices::Devices;
+use crate::dps::Dps;
 use crate::gate::Gate;
 use crate::hostile::Hostile;
 use crate::http::{Lists, Shelf};
@@ -73,6 +75,7 @@ impl Server {
         let for_mqtt = Tls::new(&shown, Clients::MayShow, &[])?;
         let for_operators = Tls::new(&shown, Clients::Anonymous, HTTP)?;
         let outbound = Outbound::new(&config.outbound_roots)?;
+        let scope = IdScope::new(&config.id_scope)?;
         let (https, https_address) = listen("https", config.https)?;
         let (http, http_address) = listen("http", config.http)?;
         let (mqtts, mqtts_address) = listen("mqtts", config.mqtts)?;
@@ -116,11 +119,13 @@ impl Server {
         let provision = Arc::new(Provision::new(&registrar, &world, &gate, &outbound));
         let hang_up = config.just_in_time_hang_up;
         let hostile = config.hostile.clone().map(|chance| Hostile { chance });
+        let dps = Arc::new(Dps::new(&registrar, &world, scope, &config.hub));
         let mqtt = Mqtt::new(
             &registrar,
             &world,
             &gate,
             &provision,
+            &dps,
             hang_up,
             hostile.clone(),
         );
@@ -141,6 +146,7 @@ impl Server {
                 body_timeout: config.limits.body,
                 gate,
                 provision,
+                dps,
                 report_rate: Mutex::new(ReportRate::default()),
                 hostile,
             };
@@ -307,6 +313,9 @@ pub enum StartError {
     /// The authorities for those whom the server calls can't be read.
     #[error("the server can't call anybody")]
     Outbound(#[from] OutboundError),
+    /// No device could name this scope.
+    #[error("the id scope can't be used")]
+    IdScope(#[from] NameError),
     /// The first revocation lists can't be made.
     #[error("the revocation lists can't be made")]
     Lists(#[from] CrlError),

@@ -240,6 +240,8 @@ pub async fn serve<L: Ledger, S: imprint_registrar::Signer>(
         mqtts: any_port,
         mqtt_on_https: false,
         just_in_time_hang_up: false,
+        id_scope: "0neTEST".into(),
+        hub: "localhost".into(),
         admin: None,
         identity: place.identity(),
         admin_tokens: Vec::new(),

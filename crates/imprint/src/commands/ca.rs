@@ -177,6 +177,9 @@ pub(super) async fn status(desk: &mut Desk, json: bool) -> anyhow::Result<Outcom
             ("signs", &status.issuing),
             ("public http", status.public_http.as_deref().unwrap_or("-")),
             ("products", &status.products.join(", ")),
+            ("id scope", &status.id_scope),
+            ("hub", &status.hub),
+            ("warning", &status.warnings.join("\n")),
         ])
     })
 }

@@ -210,6 +210,30 @@ fn show(file: &DeviceFileView) -> String {
         ("changed", &device.updated_at),
         ("token", file.token.as_ref().map_or("", |token| &token.id)),
     ])];
+    if let Some(registration) = &file.registration {
+        parts.push(facts(&[
+            ("registration", &registration.id),
+            (
+                "entry",
+                &format!("{} ({})", registration.entry, registration.kind),
+            ),
+            ("credential", &registration.credential),
+            (
+                "good",
+                if registration.live {
+                    "yes"
+                } else {
+                    "no, ended"
+                },
+            ),
+            ("hub", &registration.hub),
+            ("registered", &registration.created_at),
+            (
+                "first used",
+                registration.verified_at.as_deref().unwrap_or_default(),
+            ),
+        ]));
+    }
     if !file.certificates.is_empty() {
         let rows: Vec<_> = file.certificates.iter().map(certificate).collect();
         let header = ["CERTIFICATE", "STATE", "FROM", "NOT AFTER", "FIRST USED"];

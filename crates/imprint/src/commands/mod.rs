@@ -7,6 +7,7 @@ mod apply;
 mod ca;
 mod claim;
 mod device;
+mod entry;
 mod events;
 mod fleet_file;
 mod journal;
@@ -19,7 +20,7 @@ use imprint_registrar::Fleet;
 use imprint_server::admin::views::CaRegistration;
 
 use crate::cli::{
-    Allow, Apply, Ca, Claim, Command, Device, Events, Journal, Template, Thing, Token,
+    Allow, Apply, Ca, Claim, Command, Device, Entry, Events, Journal, Template, Thing, Token,
 };
 use crate::desk::Desk;
 use crate::outcome::Outcome;
@@ -34,6 +35,10 @@ pub(crate) enum Prepared {
     Claim {
         order: Claim,
         certificate: Option<String>,
+    },
+    Entry {
+        order: Entry,
+        files: entry::Files,
     },
     Template(Template),
     Thing(Thing),
@@ -76,6 +81,10 @@ pub(crate) fn prepare(command: Command) -> anyhow::Result<Prepared> {
         Command::Export => Prepared::Export,
         Command::Claim(order) => Prepared::Claim {
             certificate: claim::prepare(&order)?,
+            order,
+        },
+        Command::Entry(order) => Prepared::Entry {
+            files: entry::prepare(&order)?,
             order,
         },
         Command::Template(order) => Prepared::Template(order),
@@ -121,6 +130,7 @@ pub(crate) async fn run(desk: &mut Desk, command: Prepared, json: bool) -> anyho
         Prepared::Apply { fleet, dry_run } => apply::run(desk, &fleet, dry_run, json).await,
         Prepared::Export => apply::export(desk, json).await,
         Prepared::Claim { order, certificate } => claim::run(desk, order, certificate, json).await,
+        Prepared::Entry { order, files } => entry::run(desk, order, files, json).await,
         Prepared::Template(order) => template::run(desk, order, json).await,
         Prepared::Thing(order) => template::things(desk, order, json).await,
         Prepared::Token(order) => token::run(desk, order, json).await,

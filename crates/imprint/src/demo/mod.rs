@@ -114,6 +114,8 @@ async fn serve(directory: &Directory) -> anyhow::Result<(Opened, Running)> {
         mqtts: opened.settings.mqtts.0,
         mqtt_on_https: opened.settings.mqtt_on_https,
         just_in_time_hang_up: opened.settings.just_in_time_hang_up,
+        id_scope: opened.id_scope.clone(),
+        hub: opened.hub(),
         admin: opened.settings.admin.0,
         identity: identity(directory, &opened, world::now()).await?,
         admin_tokens: vec![opened.admin_token],

@@ -6,7 +6,6 @@ use axum::Router;
 use axum::body::Body;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
-use imprint_identity::UnixTime;
 use imprint_pkix::SignatureAlgorithm;
 use imprint_pkix::certificate::Certificate;
 use imprint_pkix::pem;
@@ -39,18 +38,23 @@ impl Api {
             Certificate::parse(&pem::decode(pem::CERTIFICATE, &text).unwrap()[0]).unwrap()
         };
         let algorithm = SignatureAlgorithm::EcdsaSha256;
-        let issuer = Issuer::new("issuing", "issuing", read("ca/issuing.pem"), algorithm).unwrap();
+        let issuing = read("ca/issuing.pem");
+        // Whenever the test runs, the authority that has just been made is good.
+        let now = issuing.not_before().plus(7 * 86_400);
+        let issuer = Issuer::new("issuing", "issuing", issuing, algorithm).unwrap();
         let authorities = Authorities::new(vec![issuer], vec![read("ca/root.pem")], None).unwrap();
         let signer = KeySigner::open(&server.join("keys"), &Seal::File, true).unwrap();
         let ledger = Sqlite::open(&server.join("ledger.db")).unwrap();
         let world = World {
-            now: Arc::new(|| UnixTime(1_795_565_000)),
+            now: Arc::new(move || now),
             chance: Arc::new(|buffer| aws_lc_rs::rand::fill(buffer).unwrap()),
         };
         let router = admin::router(admin::State {
             registrar: Arc::new(Registrar::new(ledger, signer, authorities)),
             world,
             tokens: Arc::new([admin::token_digest("other"), admin::token_digest(TOKEN)]),
+            id_scope: "0neTEST".to_owned(),
+            hub: "localhost".to_owned(),
             stop: None,
         });
         Self {

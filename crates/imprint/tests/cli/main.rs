@@ -16,6 +16,7 @@ mod agent;
 mod api;
 mod catalogue;
 mod drill;
+mod entries;
 mod events;
 mod expired;
 mod files;

@@ -12,6 +12,7 @@ mod auth;
 mod authorities;
 mod claims;
 mod devices;
+mod entries;
 mod error;
 mod events;
 mod extract;
@@ -58,6 +59,10 @@ pub struct State<L, S> {
     pub world: World,
     /// [`token_digest`] of each token that opens the API.
     pub tokens: Arc<[[u8; 32]]>,
+    /// Under which id scope devices register by their entries.
+    pub id_scope: String,
+    /// The host to which those are sent.
+    pub hub: String,
     /// Becomes true when the server stops, so that nobody waits any longer; `None` without a server.
     pub stop: Option<watch::Receiver<bool>>,
 }
@@ -68,6 +73,8 @@ impl<L, S> Clone for State<L, S> {
             registrar: Arc::clone(&self.registrar),
             world: self.world.clone(),
             tokens: Arc::clone(&self.tokens),
+            id_scope: self.id_scope.clone(),
+            hub: self.hub.clone(),
             stop: self.stop.clone(),
         }
     }
@@ -78,6 +85,8 @@ struct Admin<L, S> {
     registrar: Arc<Registrar<L, S>>,
     world: World,
     tokens: Arc<[[u8; 32]]>,
+    id_scope: String,
+    hub: String,
     wrong_tokens: Mutex<WrongTokens>,
     /// Places for those who wait for events.
     waiting: Semaphore,
@@ -113,12 +122,16 @@ pub fn router<L: Ledger, S: Signer>(state: State<L, S>) -> Router {
         registrar,
         world,
         tokens,
+        id_scope,
+        hub,
         stop,
     } = state;
     let admin = Arc::new(Admin {
         registrar,
         world,
         tokens,
+        id_scope,
+        hub,
         wrong_tokens: Mutex::default(),
         waiting: Semaphore::new(events::MOST_WAITING),
         stop,
@@ -152,6 +165,7 @@ fn routes<L: Ledger, S: Signer>() -> OpenApiRouter<Arc<Admin<L, S>>> {
         .merge(products::routes())
         .merge(templates::routes())
         .merge(claims::routes())
+        .merge(entries::routes())
         .merge(registered_cas::routes())
         .merge(things::routes())
         .merge(allowlist::routes())

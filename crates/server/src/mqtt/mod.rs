@@ -4,8 +4,12 @@
 //! socket ─ talk ─ session ─┬─ frame    where a packet ends
 //!            │             └─ wrong    how a refusal looks in MQTT
 //!            ├─ registrar: who is this certificate?
-//!            └─ claim: what a claim's holder publishes
+//!            ├─ claim: what a claim's holder publishes
+//!            └─ dps: who registers by its entry, and who comes to its hub
 //! ```
+//!
+//! The user name of a CONNECT says which of them is meant: Azure's SDKs write theirs in two forms that
+//! nobody else's have.
 //!
 //! There is one message at a time between a device and us: nothing that a device publishes reaches
 //! another one, and answers go to the connection that asked. To connect with its certificate is what
@@ -19,6 +23,8 @@ mod wrong;
 use std::sync::Arc;
 
 use imprint_claim::{Call, filter};
+use imprint_dps::hub::{HubLogin, telemetry};
+use imprint_dps::{Login, Question, SUBSCRIPTION, Transport};
 use imprint_registrar::claims::{Arrival, ClaimSpeaker};
 use imprint_registrar::enroll::Origin;
 use imprint_registrar::refusal::{Code, Refusal};
@@ -26,11 +32,12 @@ use imprint_registrar::verify::Member;
 use imprint_registrar::{Ledger, Registrar, Signer};
 
 use crate::claim::Provision;
-use crate::gate::Gate;
+use crate::dps::{Asker, Dps, is_itself};
+use crate::gate::{Gate, Turn};
 use crate::hostile::{Fate, Hostile};
 use crate::listener::{Door, Http, Peer, Protocol, Stream, Terms};
 use crate::world::World;
-use session::{Message, Published};
+use session::{Greeting, Message, Published};
 use talk::Talk;
 
 /// What MQTT is called in ALPN: by AWS with client certificates, and by everybody.
@@ -42,6 +49,7 @@ pub(crate) struct Mqtt<L, S> {
     world: World,
     gate: Arc<Gate>,
     provision: Arc<Provision<L, S>>,
+    dps: Arc<Dps<L, S>>,
     /// Whether who was registered by connecting has to connect again.
     hang_up: bool,
     /// What makes the network rude.
@@ -54,6 +62,10 @@ pub(crate) enum Speaker {
     Member(Box<Member>),
     /// The holder of a claim, which may provision devices and nothing else.
     Claim(Box<ClaimSpeaker>),
+    /// A device that registers by its entry, and may do nothing else.
+    Registrant(Box<Asker>),
+    /// A device of the fleet that has come to its hub, by its name.
+    AtHub(String),
 }
 
 /// What became of a greeting.
@@ -68,6 +80,8 @@ enum Judged {
 enum Outcome {
     /// Nobody may publish there.
     Forbidden(Refusal),
+    /// It was dealt with, and there is nothing to say.
+    Taken,
     /// It was dealt with, and this is published back.
     Answered(Message),
     /// Rudeness: it was dealt with twice, and both answers are published.
@@ -83,6 +97,7 @@ impl<L: Ledger, S: Signer> Mqtt<L, S> {
         world: &World,
         gate: &Arc<Gate>,
         provision: &Arc<Provision<L, S>>,
+        dps: &Arc<Dps<L, S>>,
         hang_up: bool,
         hostile: Option<Hostile>,
     ) -> Self {
@@ -91,13 +106,81 @@ impl<L: Ledger, S: Signer> Mqtt<L, S> {
             world: world.clone(),
             gate: Arc::clone(gate),
             provision: Arc::clone(provision),
+            dps: Arc::clone(dps),
             hang_up,
             hostile,
         }
     }
 
-    /// Judges the certificate that was shown in TLS. Nothing else that a client sends says who it is.
-    async fn judge(&self, peer: &Peer, origin: &Origin) -> Result<Judged, Refusal> {
+    /// Judges who comes: by the credential that goes with its user name.
+    async fn judge(
+        &self,
+        greeting: &Greeting,
+        peer: &Peer,
+        origin: &Origin,
+    ) -> Result<Judged, Refusal> {
+        let user_name = greeting.user_name.as_deref().unwrap_or_default();
+        if Login::is_user_name(user_name) {
+            return self.registrant(greeting, user_name, peer, origin).await;
+        }
+        if HubLogin::is_user_name(user_name) {
+            return self.at_hub(greeting, user_name, peer, origin).await;
+        }
+        self.by_certificate(peer, origin).await
+    }
+
+    /// A device that wants to be registered by its entry.
+    async fn registrant(
+        &self,
+        greeting: &Greeting,
+        user_name: &str,
+        peer: &Peer,
+        origin: &Origin,
+    ) -> Result<Judged, Refusal> {
+        let noted = |refusal| self.noted(refusal, origin);
+        let login = Login::parse(&greeting.client_id, user_name)
+            .map_err(|error| noted(unreadable(&error)))?;
+        let token = password(greeting).map_err(noted)?;
+        let (scope, id) = (&login.scope, &login.registration_id);
+        let asker = self.dps.asker(scope, id, token, peer).map_err(noted)?;
+        let _place = self.gate.enter_new().ok_or(Code::Busy)?;
+        self.dps.open(&asker, origin).await?;
+        Ok(Judged::In(Speaker::Registrant(Box::new(asker))))
+    }
+
+    /// A device that comes to its hub, with the credential by which it was registered.
+    async fn at_hub(
+        &self,
+        greeting: &Greeting,
+        user_name: &str,
+        peer: &Peer,
+        origin: &Origin,
+    ) -> Result<Judged, Refusal> {
+        let noted = |refusal| self.noted(refusal, origin);
+        let login = HubLogin::parse(&greeting.client_id, user_name)
+            .map_err(|error| noted(unreadable(&error)))?;
+        if let Some(token) = password(greeting).map_err(noted)? {
+            let _place = self.gate.enter().ok_or(Code::Busy)?;
+            self.dps.at_hub(&login, token, origin).await?;
+            return Ok(Judged::In(Speaker::AtHub(login.device_id)));
+        }
+        match self.by_certificate(peer, origin).await? {
+            Judged::In(Speaker::Member(member)) => {
+                is_itself(&login, &member).map_err(noted)?;
+                Ok(Judged::In(Speaker::AtHub(login.device_id)))
+            }
+            judged => Ok(judged),
+        }
+    }
+
+    fn noted(&self, refusal: Refusal, origin: &Origin) -> Refusal {
+        self.registrar.note(&refusal, origin, self.world.now());
+        refusal
+    }
+
+    /// Judges the certificate that was shown in TLS. Nothing else that such a client sends says who it
+    /// is.
+    async fn by_certificate(&self, peer: &Peer, origin: &Origin) -> Result<Judged, Refusal> {
         let now = self.world.now();
         let certificate = peer.certificate.as_ref().ok_or_else(|| {
             let refusal = Refusal::new(Code::CredentialMissing);
@@ -127,21 +210,26 @@ impl<L: Ledger, S: Signer> Mqtt<L, S> {
 
     /// Judges a client as [`Self::judge`] does, over a network that may be rude: `None`, it was
     /// judged, and hears nothing of it.
-    async fn meet(&self, peer: &Peer, origin: &Origin) -> Result<Option<Judged>, Refusal> {
+    async fn meet(
+        &self,
+        greeting: &Greeting,
+        peer: &Peer,
+        origin: &Origin,
+    ) -> Result<Option<Judged>, Refusal> {
         let Some(hostile) = &self.hostile else {
-            return self.judge(peer, origin).await.map(Some);
+            return self.judge(greeting, peer, origin).await.map(Some);
         };
         match hostile.fate() {
             Fate::Fair => {}
             Fate::Late(pause) => tokio::time::sleep(pause).await,
             Fate::Busy => return Err(hostile.busy()),
-            Fate::Twice => drop(self.judge(peer, origin).await),
+            Fate::Twice => drop(self.judge(greeting, peer, origin).await),
             Fate::Silent | Fate::Midway => {
-                drop(self.judge(peer, origin).await);
+                drop(self.judge(greeting, peer, origin).await);
                 return Ok(None);
             }
         }
-        self.judge(peer, origin).await.map(Some)
+        self.judge(greeting, peer, origin).await.map(Some)
     }
 
     /// Deals with one message as [`Self::message`] does, over a network that may be rude.
@@ -193,6 +281,14 @@ impl<L: Ledger, S: Signer> Mqtt<L, S> {
         published: &Published,
         origin: &Origin,
     ) -> Outcome {
+        match speaker {
+            Speaker::Registrant(asker) => return self.asked(asker, published, origin).await,
+            Speaker::AtHub(device) if telemetry(&published.topic, device).is_some() => {
+                tracing::debug!(device, bytes = published.payload.len(), "telemetry");
+                return Outcome::Taken;
+            }
+            _ => {}
+        }
         let call = Call::parse(&published.topic);
         match (speaker, call) {
             (Speaker::Claim(claim), Ok(call)) => {
@@ -216,13 +312,69 @@ impl<L: Ledger, S: Signer> Mqtt<L, S> {
     }
 }
 
+impl<L: Ledger, S: Signer> Mqtt<L, S> {
+    /// Answers a question of a device that registers, when it is its turn.
+    async fn asked(&self, asker: &Asker, published: &Published, origin: &Origin) -> Outcome {
+        let question = match Question::parse(&published.topic) {
+            Ok(question) => question,
+            // Without a name for its answer nothing can be answered.
+            Err(error) => {
+                let refusal = Refusal::new(Code::TopicForbidden)
+                    .detail(format!("published to {:?}: {error}", published.topic))
+                    .about(asker.id());
+                return Outcome::Forbidden(refusal);
+            }
+        };
+        let id = asker.registration_id();
+        let reply = match question.request(id, &published.payload) {
+            Err(error) => self.dps.unreadable(&error, asker, origin),
+            Ok(request) => loop {
+                let at = self.gate.ticks();
+                let origin = Origin {
+                    at,
+                    ..origin.clone()
+                };
+                let Some(place) = self.gate.enter_new() else {
+                    break self.dps.busy(asker);
+                };
+                let (dps, transport) = (&self.dps, Transport::Mqtt);
+                match dps.answer(asker, &request, transport, &origin).await {
+                    Ok(reply) => break reply,
+                    Err(Turn(wait)) => {
+                        drop(place);
+                        tokio::time::sleep(wait).await;
+                    }
+                }
+            },
+        };
+        let (topic, payload) = self.dps.published(&reply, &question.rid);
+        let payload = payload.into();
+        Outcome::Answered(Message { topic, payload })
+    }
+}
+
+/// The password as text: all that it can be is a shared access signature.
+fn password(greeting: &Greeting) -> Result<Option<&str>, Refusal> {
+    let bytes = greeting.password.as_ref().filter(|bytes| !bytes.is_empty());
+    bytes
+        .map(|bytes| std::str::from_utf8(bytes))
+        .transpose()
+        .map_err(|error| Refusal::new(Code::SignatureUnreadable).detail(error.to_string()))
+}
+
+/// A user name that says nothing.
+fn unreadable(error: &impl std::fmt::Display) -> Refusal {
+    Refusal::new(Code::UserNameUnreadable).detail(error.to_string())
+}
+
 impl Speaker {
     /// To which filters it may subscribe. To what end a member would, is its own business: nothing
     /// comes.
     fn filters(&self) -> fn(&str) -> bool {
         match self {
-            Self::Member(_) => |_| true,
+            Self::Member(_) | Self::AtHub(_) => |_| true,
             Self::Claim(_) => filter::reaches_a_reply,
+            Self::Registrant(_) => |filter| filter == SUBSCRIPTION,
         }
     }
 
@@ -230,6 +382,8 @@ impl Speaker {
         match self {
             Self::Member(member) => member.device.id.as_str(),
             Self::Claim(claim) => claim.name(),
+            Self::Registrant(asker) => asker.id(),
+            Self::AtHub(device) => device,
         }
     }
 }

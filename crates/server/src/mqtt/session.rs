@@ -6,6 +6,7 @@
 //! all call themselves `claim`.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::mem;
 
 use imprint_claim::filter;
@@ -80,16 +81,28 @@ pub(super) enum Heard {
     Goodbye,
 }
 
-/// What a client says about itself. Nothing of it is proven.
-#[derive(Debug)]
+/// What a client says about itself. Nothing of it is proven. The password is not printed.
 pub(super) struct Greeting {
     pub(super) client_id: String,
     /// The official SDKs write their name and version here.
     pub(super) user_name: Option<String>,
+    /// A shared access signature, where one is shown.
+    pub(super) password: Option<Zeroizing<Vec<u8>>>,
     /// Seconds; 0 for none.
     pub(super) keep_alive: u16,
     /// Whether the client wants its session kept, which we don't.
     keeps: bool,
+}
+
+impl fmt::Debug for Greeting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Greeting")
+            .field("client_id", &self.client_id)
+            .field("user_name", &self.user_name)
+            .field("keep_alive", &self.keep_alive)
+            .field("keeps", &self.keeps)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A message from the client.
@@ -223,9 +236,9 @@ impl Session {
         self.deliver()
     }
 
-    /// Says a request done, and not what came of it: a rude network has the answer.
-    pub(super) fn hear(&mut self, asked: &Published) -> Result<(), Wrong> {
-        self.acknowledge(asked, None, true)
+    /// Says a message received, where there is nothing to answer, or where a rude network has the answer.
+    pub(super) fn take(&mut self, told: &Published) -> Result<(), Wrong> {
+        self.acknowledge(told, None, true)
     }
 
     /// Sends one more answer to a request that is acknowledged, where a client listens that knows
@@ -367,6 +380,7 @@ impl Session {
                 let greeting = Greeting {
                     client_id: connect.client_id().to_owned(),
                     user_name: connect.user_name().map(str::to_owned),
+                    password: connect.password().map(|bytes| bytes.to_vec().into()),
                     keep_alive: connect.keep_alive(),
                     keeps: !connect.clean_session(),
                 };
@@ -464,6 +478,7 @@ impl Session {
         Ok(Heard::Greeting(Greeting {
             client_id: connect.client_id().to_owned(),
             user_name: connect.user_name().map(str::to_owned),
+            password: connect.password().map(|bytes| bytes.to_vec().into()),
             keep_alive: connect.keep_alive(),
             keeps,
         }))

@@ -97,7 +97,8 @@ impl<'a, L: Ledger, S: Signer, IO: Stream> Talk<'a, L, S, IO> {
         if self.peer.protocol.is_some() && self.terms.is_crowded() {
             return Err(self.refuse(&Code::Busy.into()));
         }
-        let speaker = match self.mqtt.meet(self.peer, &self.origin).await {
+        let met = self.mqtt.meet(&greeting, self.peer, &self.origin).await;
+        let speaker = match met {
             Ok(Some(Judged::In(speaker))) => speaker,
             // Without a CONNACK, as AWS does it, the client connects again by itself.
             Ok(Some(Judged::Again)) => return Err(Ending::Gone),
@@ -240,6 +241,7 @@ impl<'a, L: Ledger, S: Signer, IO: Stream> Talk<'a, L, S, IO> {
                 forbidden.map_err(Ending::Wrong)?;
                 self.note(&noted);
             }
+            Outcome::Taken => self.session.take(published).map_err(Ending::Wrong)?,
             Outcome::Answered(message) => {
                 let answered = self.session.answer(published, message);
                 answered.map_err(Ending::Wrong)?;
@@ -251,7 +253,7 @@ impl<'a, L: Ledger, S: Signer, IO: Stream> Talk<'a, L, S, IO> {
             }
             Outcome::Lost { acknowledged } => {
                 if acknowledged {
-                    self.session.hear(published).map_err(Ending::Wrong)?;
+                    self.session.take(published).map_err(Ending::Wrong)?;
                 }
                 return Err(Ending::Cut);
             }

@@ -10,6 +10,7 @@
 mod channel;
 mod claim;
 mod device;
+mod dps;
 mod est;
 mod events;
 mod hostile;

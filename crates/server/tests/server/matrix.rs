@@ -5,13 +5,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use imprint_pkix::certificate::Certificate;
 use imprint_registrar::Ledger as _;
-use imprint_registrar::ledger::DeviceAct;
+use imprint_registrar::ledger::{DeviceAct, EntryKind};
 use imprint_registrar::product::Product;
 use imprint_server::Route;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::claim::certificate_in;
-use crate::support::mqtt::{connect, publish};
+use crate::support::dps::SCOPE;
+use crate::support::mqtt::{connect, publish, subscribe};
 use crate::support::{Client, Device, Fleet, Foreign, basic, request};
 
 use Credential as C;
@@ -29,13 +30,17 @@ enum Credential {
     Quarantined,
     /// A certificate of a CA that nobody has registered.
     Stranger,
+    /// A key that an entry has as well.
+    SharedKey,
+    /// A certificate that an entry names, of a device that has not registered.
+    Named,
     /// The operator's token.
     Admin,
     /// What somebody takes for it.
     WrongAdmin,
 }
 
-const ALL: [C; 10] = [
+const ALL: [C; 12] = [
     C::Nothing,
     C::Token,
     C::Claim,
@@ -44,6 +49,8 @@ const ALL: [C; 10] = [
     C::Revoked,
     C::Quarantined,
     C::Stranger,
+    C::SharedKey,
+    C::Named,
     C::Admin,
     C::WrongAdmin,
 ];
@@ -76,6 +83,25 @@ const TABLE: &[(&str, &str, &str, Option<&[C]>)] = &[
     ("https", "GET", "/v1/profile", Some(&[C::Token, C::Member])),
     ("https", "GET", "/v1/verify", Some(&[C::Member])),
     ("https", "POST", "/v1/report", Some(&[C::Token, C::Member])),
+    (
+        "https",
+        "PUT",
+        "/{idScope}/registrations/{registrationId}/register",
+        Some(&[C::SharedKey, C::Named]),
+    ),
+    // An operation is the register once more.
+    (
+        "https",
+        "GET",
+        "/{idScope}/registrations/{registrationId}/operations/{operationId}",
+        Some(&[C::SharedKey, C::Named]),
+    ),
+    (
+        "https",
+        "POST",
+        "/{idScope}/registrations/{registrationId}",
+        Some(&[C::SharedKey, C::Named]),
+    ),
     ("http", "GET", "/ca/{name}", None),
     ("http", "GET", "/crl/{name}", None),
     (
@@ -95,6 +121,25 @@ const TABLE: &[(&str, &str, &str, Option<&[C]>)] = &[
         "PUBLISH",
         "$aws/provisioning-templates/{template}/provision/{format}",
         Some(&[C::Claim]),
+    ),
+    (
+        "mqtts",
+        "PUBLISH",
+        "$dps/registrations/PUT/iotdps-register/?$rid={rid}",
+        Some(&[C::SharedKey, C::Named]),
+    ),
+    (
+        "mqtts",
+        "PUBLISH",
+        "$dps/registrations/GET/iotdps-get-operationstatus/?$rid={rid}&operationId={operationId}",
+        Some(&[C::SharedKey, C::Named]),
+    ),
+    // Whoever is a member may come to the hub.
+    (
+        "mqtts",
+        "PUBLISH",
+        "devices/{deviceId}/messages/events/",
+        Some(&[C::Member, C::SharedKey, C::Named]),
     ),
     ("mqtts", "PUBLISH", "$aws/{topic}/accepted", Some(&[])),
     ("mqtts", "PUBLISH", "$aws/{topic}/rejected", Some(&[])),
@@ -183,13 +228,15 @@ fn row(route: &Route) -> Option<&'static [C]> {
 /// Somebody with a credential of this kind.
 struct Somebody {
     credential: C,
+    hardware: String,
+    key: Option<Vec<u8>>,
     certificate: Option<(Device, Vec<u8>)>,
     token: Option<String>,
 }
 
 async fn somebody(fleet: &Fleet, credential: C, number: usize) -> Somebody {
     let hardware = format!("sn-{number}");
-    let (mut certificate, mut token) = (None, None);
+    let (mut certificate, mut token, mut key) = (None, None, None);
     let act = async |act: DeviceAct| {
         let id = format!("thermo-{hardware}").parse().unwrap();
         let ledger = fleet.registrar.ledger();
@@ -236,6 +283,15 @@ async fn somebody(fleet: &Fleet, credential: C, number: usize) -> Somebody {
                 _ => {}
             }
         }
+        C::SharedKey => key = Some(fleet.entry(EntryKind::Individual, &hardware).await),
+        C::Named => {
+            let device = Device::new();
+            let shown = Foreign::new("Maker").issue(&device, &hardware);
+            fleet
+                .entry_for(EntryKind::Individual, &hardware, &shown)
+                .await;
+            certificate = Some((device, shown));
+        }
         C::Stranger => {
             let device = Device::new();
             let shown = Foreign::new("Nobody's CA").issue(&device, &hardware);
@@ -244,6 +300,8 @@ async fn somebody(fleet: &Fleet, credential: C, number: usize) -> Somebody {
     }
     Somebody {
         credential,
+        hardware,
+        key,
         certificate,
         token,
     }
@@ -260,7 +318,10 @@ impl Somebody {
     /// Whether this succeeds.
     async fn asks(&self, fleet: &Fleet, route: &Route) -> bool {
         match route.listener {
+            "https" if route.path.starts_with("/{idScope}/") => self.registers(fleet, route).await,
             "https" => self.over_https(fleet, route).await,
+            "mqtts" if route.path.starts_with("$dps/") => self.as_newcomer(fleet, route).await,
+            "mqtts" if route.path.starts_with("devices/") => self.at_hub(fleet, route).await,
             "mqtts" => self.publishes(fleet, route).await,
             "http" => self.in_the_clear(fleet, route).await,
             _ => self.as_an_operator(fleet, route).await,
@@ -293,6 +354,84 @@ impl Somebody {
         };
         let bytes = request(&route.method, &route.path, &headers, &body);
         self.client(fleet).once(&bytes).await.status < 400
+    }
+
+    /// What this somebody may show to register: a signature by the key, or what there is otherwise.
+    fn signature(&self, fleet: &Fleet) -> Option<String> {
+        let signed = |key: &Vec<u8>| fleet.token_to_register(SCOPE, &self.hardware, key);
+        self.key.as_ref().map(signed).or(self.token.clone())
+    }
+
+    async fn registers(&self, fleet: &Fleet, route: &Route) -> bool {
+        let client = self.client(fleet);
+        let signature = self.signature(fleet);
+        let told = fleet
+            .register(&client, &self.hardware, signature.as_deref())
+            .await;
+        if route.method == "PUT" {
+            return told.status < 400;
+        }
+        let told: serde_json::Value = serde_json::from_slice(&told.body).unwrap();
+        let operation = told["operationId"].as_str().unwrap_or("5.0");
+        let path = route
+            .path
+            .replace("{idScope}", SCOPE)
+            .replace("{registrationId}", &self.hardware)
+            .replace("{operationId}", operation);
+        let mut headers = Vec::new();
+        headers.extend(signature.as_deref().map(|text| ("Authorization", text)));
+        let bytes = request(&route.method, &path, &headers, b"");
+        client.once(&bytes).await.status < 400
+    }
+
+    async fn as_newcomer(&self, fleet: &Fleet, route: &Route) -> bool {
+        let client = self.client(fleet);
+        let signature = self.signature(fleet);
+        let coming = fleet.comes_to_register(&client, &self.hardware, signature.as_deref());
+        let (mut connection, code) = coming.await;
+        if code != 0 {
+            return false;
+        }
+        connection
+            .says(&subscribe(4, 1, &["$dps/registrations/res/#"]))
+            .await
+            .unwrap();
+        let topic = "$dps/registrations/PUT/iotdps-register/?$rid=1";
+        connection.says(&publish(4, 2, topic, b"{}")).await.unwrap();
+        let (answer, told) = connection.published_back().await;
+        let Some(operation) = told["operationId"].as_str() else {
+            return false;
+        };
+        if route.path.contains("PUT") {
+            return answer.starts_with("$dps/registrations/res/200/");
+        }
+        let topic = route.path.replace("{rid}", "2");
+        let topic = topic.replace("{operationId}", operation);
+        connection.says(&publish(4, 3, &topic, b" ")).await.unwrap();
+        let (answer, _) = connection.published_back().await;
+        answer.starts_with("$dps/registrations/res/200/")
+    }
+
+    async fn at_hub(&self, fleet: &Fleet, route: &Route) -> bool {
+        let client = self.client(fleet);
+        if matches!(self.credential, C::SharedKey | C::Named) {
+            let signature = self.signature(fleet);
+            fleet
+                .register(&client, &self.hardware, signature.as_deref())
+                .await;
+        }
+        let device = format!("thermo-{}", self.hardware);
+        let signed = self.key.as_ref();
+        let token = signed.map(|key| fleet.token_for_hub(&device, key));
+        let token = token.or(self.token.clone());
+        let coming = fleet.comes_to_hub(&client, &device, token.as_deref());
+        let (mut connection, code) = coming.await;
+        if code != 0 {
+            return false;
+        }
+        let topic = route.path.replace("{deviceId}", &device);
+        let told = connection.says(&publish(4, 2, &topic, b"{}")).await;
+        told.is_some_and(|(first, _)| first == 0x40)
     }
 
     async fn publishes(&self, fleet: &Fleet, route: &Route) -> bool {

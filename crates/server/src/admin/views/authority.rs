@@ -19,6 +19,13 @@ pub struct StatusView {
     pub public_http: Option<String>,
     /// The names of the products.
     pub products: Vec<String>,
+    /// The id scope under which devices register with Azure's SDKs.
+    #[schema(example = "0ne0A1B2C3D")]
+    pub id_scope: String,
+    /// The host to which those are sent.
+    pub hub: String,
+    /// What an operator should know, in sentences.
+    pub warnings: Vec<String>,
 }
 
 /// An authority.

@@ -9,7 +9,7 @@ use imprint_registrar::why::Why;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{TokenView, moment};
+use super::{RegistrationView, TokenView, moment};
 
 /// A device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -71,6 +71,8 @@ pub struct DeviceFileView {
     pub refusals: Vec<RefusalView>,
     /// The token that serves it, if one does.
     pub token: Option<TokenView>,
+    /// What it was registered by, where an entry did it.
+    pub registration: Option<RegistrationView>,
 }
 
 impl DeviceFileView {
@@ -90,6 +92,7 @@ impl DeviceFileView {
             reports: file.reports.iter().map(ReportView::from).collect(),
             refusals: file.refusals.iter().map(RefusalView::from).collect(),
             token: file.token.as_ref().map(|token| TokenView::new(token, now)),
+            registration: file.registration.as_ref().map(RegistrationView::from),
         }
     }
 }

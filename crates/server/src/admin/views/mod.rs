@@ -2,11 +2,13 @@
 //! line reads them.
 //!
 //! Times are RFC 3339 in UTC. No view has a place for a secret, except [`MintedView::token`], which
-//! is said once, and [`WebhookKeyView::key`], which a receiver needs to have.
+//! is said once, as the keys of [`EntryMadeView`] and [`EntryDerivedView`] are, and
+//! [`WebhookKeyView::key`], which a receiver needs to have.
 
 mod authority;
 mod claim;
 mod device;
+mod entry;
 mod event;
 mod fleet;
 mod journal;
@@ -24,6 +26,10 @@ pub use claim::{
 pub use device::{
     Adoption, Approval, CertificateView, DeviceFileView, DeviceView, Issue, IssuedView, Reason,
     RefusalView, Release, ReportView, Revocation, WaitingView, WhyView,
+};
+pub use entry::{
+    EntryDerivation, EntryDerivedView, EntryMadeView, EntryOrderView, EntryRotation, EntryView,
+    RegistrationView,
 };
 pub(crate) use event::source;
 pub use event::{EventDataView, EventView, WebhookKeyView};

@@ -329,6 +329,8 @@ fn config(identity: Identity) -> Config {
         mqtts: loopback,
         mqtt_on_https: false,
         just_in_time_hang_up: false,
+        id_scope: "0neTEST".into(),
+        hub: "localhost".into(),
         admin: loopback,
         identity,
         admin_tokens: vec![imprint_server::admin::token_digest("an admin token")],

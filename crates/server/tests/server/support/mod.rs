@@ -1,6 +1,7 @@
 //! A fleet of its own for each test, and clients that say exactly what the test wants.
 
 pub(crate) mod claim;
+pub(crate) mod dps;
 mod fleet;
 mod keys;
 pub(crate) mod mqtt;
