@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::shell::{Workshop, run as run_command, succeeds};
-use crate::tools::{AWS_NODE, AWS_PYTHON, DEBIAN, DEEP, PKILINT, Tool};
+use crate::tools::{AWS_NODE, AWS_PYTHON, AZURE_NODE, AZURE_PYTHON, DEBIAN, DEEP, PKILINT, Tool};
 
 /// `cargo xtask setup`, and the first step of `cargo xtask test`.
 pub(crate) fn run(workshop: &Workshop, deep: bool) -> Result<()> {
@@ -17,7 +17,7 @@ pub(crate) fn run(workshop: &Workshop, deep: bool) -> Result<()> {
     debian(workshop, &packaged);
     python(workshop)?;
     node(workshop)?;
-    let ours = [&PKILINT, &AWS_PYTHON, &AWS_NODE];
+    let ours = [&PKILINT, &AWS_PYTHON, &AWS_NODE, &AZURE_PYTHON, &AZURE_NODE];
     let tools = packaged.into_iter().chain(ours);
     let missing: Vec<&Tool> = tools.filter(|tool| !tool.is_present(workshop)).collect();
     if missing.is_empty() {
@@ -141,7 +141,7 @@ fn python(workshop: &Workshop) -> Result<()> {
 /// Installs the packages for Node.js again whenever their list has changed. None of their scripts is
 /// run: the SDK brings what it needs, compiled.
 fn node(workshop: &Workshop) -> Result<()> {
-    let list = workshop.root.join("conformance/aws/package.json");
+    let list = workshop.root.join("conformance/package.json");
     let wanted = fs::read(&list).with_context(|| format!("cannot read {}", list.display()))?;
     let folder = workshop.tools().join("node");
     let (copy, stamp) = (folder.join("package.json"), folder.join("installed.json"));
@@ -149,7 +149,7 @@ fn node(workshop: &Workshop) -> Result<()> {
         return Ok(());
     }
     println!(
-        "setup: installing conformance/aws/package.json into {}",
+        "setup: installing conformance/package.json into {}",
         folder.display()
     );
     fs::create_dir_all(&folder)?;

@@ -84,13 +84,13 @@ pub(crate) const DEBIAN: &[Tool] = &[
     },
     Tool {
         name: "Node.js and npm",
-        checks: "installing AWS's device SDK for JavaScript",
+        checks: "installing the device SDKs for JavaScript",
         packages: &["nodejs", "npm"],
         probe: &["sh", "-c", "node --version && npm --version"],
     },
     Tool {
         name: "Python's venv",
-        checks: "installing pkilint and AWS's device SDK for Python",
+        checks: "installing pkilint and the device SDKs for Python",
         packages: &["python3", "python3-venv"],
         probe: &["python3", "-c", "import ensurepip, venv"],
     },
@@ -119,6 +119,22 @@ pub(crate) const AWS_PYTHON: Tool = Tool {
     checks: "claim provisioning by AWS's device SDK for Python",
     packages: &[],
     probe: &["python3", "-c", "import awsiot"],
+};
+
+/// Azure's device SDK for Python, in the same environment.
+pub(crate) const AZURE_PYTHON: Tool = Tool {
+    name: "azure-iot-device",
+    checks: "registration by entries and the hub, by Azure's device SDK for Python",
+    packages: &[],
+    probe: &["python3", "-c", "import azure.iot.device"],
+};
+
+/// Azure's device SDK for JavaScript.
+pub(crate) const AZURE_NODE: Tool = Tool {
+    name: "azure-iot-provisioning-device",
+    checks: "registration by entries, by Azure's device SDK for JavaScript",
+    packages: &[],
+    probe: &["node", "-e", "require('azure-iot-provisioning-device')"],
 };
 
 /// AWS's device SDK for JavaScript.
