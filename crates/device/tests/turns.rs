@@ -1,6 +1,5 @@
 //! A device in a crowd: it takes the turn that it is given, and no server makes it hammer. And what it
 //! follows beside its own patience: its product's.
-#![expect(clippy::expect_used, reason = "a panic is how a test fails")]
 
 use std::convert::Infallible;
 

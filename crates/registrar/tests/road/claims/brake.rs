@@ -513,7 +513,6 @@ const AT_ONCE: usize = 64;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_guesses_by_a_leaked_claim_make_no_device_beyond_a_list_of_a_thousand() {
-    let started = std::time::Instant::now();
     let (guesses, listed, joined) = (10_000, 1_000, many(100, 1_000));
     let fleet = Fleet::with(|claim| claim.allowlist = true).await;
     let names: Vec<String> = (0..listed).map(|n| format!("sn-{n}")).collect();
@@ -568,10 +567,9 @@ async fn ten_thousand_guesses_by_a_leaked_claim_make_no_device_beyond_a_list_of_
     let devices = road.ledger().device_list(&all).await.unwrap();
     println!(
         "{guesses} guesses: {unlisted} refused one by one, then frozen: \"{}\"; {signed} certificates \
-         that wait in vain, {} devices, all of them listed; {:.1} s",
+         that wait in vain, {} devices, all of them listed",
         why.cause,
         devices.len(),
-        started.elapsed().as_secs_f64()
     );
     assert_eq!(devices.len(), joined);
     assert!(
@@ -583,7 +581,6 @@ async fn ten_thousand_guesses_by_a_leaked_claim_make_no_device_beyond_a_list_of_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_of_listed_devices_never_freezes_their_claim() {
-    let started = std::time::Instant::now();
     let storm = many(300, 10_000);
     // Far above what is expected in an hour, which counts only who is not on the list.
     let fleet = Fleet::with(|claim| {
@@ -604,10 +601,8 @@ async fn a_storm_of_listed_devices_never_freezes_their_claim() {
     .await;
     let record = fleet.claim().await;
     println!(
-        "a storm of {storm} listed devices: {} registered, {:?}; {:.1} s",
-        record.granted,
-        record.state,
-        started.elapsed().as_secs_f64()
+        "a storm of {storm} listed devices: {} registered, {:?}",
+        record.granted, record.state,
     );
     assert_eq!(record.state, ClaimState::Active);
     assert_eq!(record.granted, storm as u64);
