@@ -7,11 +7,18 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
-use imprint_attest::Token;
+use imprint_attest::tpm::Public;
+use imprint_attest::{SharedKey, Token};
 use imprint_claim::{Call, Created, Format, Outcome, Registered, Rejected, Reply, Template};
 use imprint_device::{
     Code, Credential, Digest, Errand, Fingerprint, Key, Member, Place, Quarantine, Record, Refusal,
     Renewal, Retry, Slot, Step, image,
+};
+use imprint_dps::hub::HubLogin;
+use imprint_dps::sas::{Sas, Unsigned};
+use imprint_dps::service::{IndividualEnrollment, ServiceCall};
+use imprint_dps::{
+    Call as DpsCall, IdScope, Login, OperationId, Question, RegistrationId, Rid, client as dps,
 };
 use imprint_est::client::{self, Answer};
 use imprint_est::{Operation, Request, RequestKind};
@@ -50,6 +57,11 @@ fn main() {
     claim_topics();
     claim_messages(&requests[0].1);
     claim_templates();
+    dps_requests(&requests[0].1);
+    dps_mqtt();
+    dps_answers();
+    sas_tokens();
+    tpm_structures();
     let token = Token::from_entropy(*b"0123456789abcdef").text();
     save("token", "text", token.as_bytes());
     save(
@@ -591,6 +603,252 @@ fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 
 /// DER of two small numbers, as ECDSA would make.
 const SIGNATURE: [u8; 8] = [0x30, 0x06, 0x02, 0x01, 0x01, 0x02, 0x01, 0x01];
+
+/// What the vendor's SDKs send over HTTPS, and operators' scripts.
+fn dps_requests(csr: &[u8]) {
+    let base = "/0ne0/registrations/dev-1";
+    let csr = base64(csr);
+    let tpm = base64(&area(ATTESTATION));
+    for (name, method, target, body) in [
+        (
+            "python",
+            "PUT",
+            format!("{base}/register?api-version=2019-03-31"),
+            r#"{"payload": {"model": "m1"}, "registrationId": "dev-1"}"#.to_owned(),
+        ),
+        (
+            "force",
+            "PUT",
+            format!("{base}/register?api-version=2021-06-01&forceRegistration=true"),
+            "{}".to_owned(),
+        ),
+        (
+            "csr",
+            "PUT",
+            format!("{base}/register?api-version=2025-07-01-preview"),
+            format!("{{\"registrationId\":\"dev-1\",\"csr\":\"{csr}\"}}"),
+        ),
+        (
+            "tpm",
+            "PUT",
+            format!("{base}/register?api-version=2019-03-31"),
+            format!("{{\"tpm\":{{\"endorsementKey\":\"{tpm}\",\"storageRootKey\":\"{tpm}\"}}}}"),
+        ),
+        (
+            "poll",
+            "GET",
+            format!("{base}/operations/5.a?api-version=2019-03-31"),
+            "{}".to_owned(),
+        ),
+        (
+            "lookup",
+            "POST",
+            format!("{base}?api-version=2019-03-31"),
+            r#"{"registrationId":"dev-1"}"#.to_owned(),
+        ),
+    ] {
+        DpsCall::parse(method, &target, Some("application/json"), body.as_bytes()).expect(name);
+        let input = format!("{method} {target} application/json\n{body}");
+        save("dps_request", name, input.as_bytes());
+    }
+    let id = RegistrationId::new("dev-1").unwrap();
+    for (name, body) in [
+        (
+            "enrollment_key",
+            r#"{"registrationId":"dev-1","attestation":{"type":"symmetricKey","symmetricKey":{"primaryKey":"AAEC"}},"iotHubs":["h"],"initialTwin":{"tags":{"a":1},"properties":{"desired":{}}}}"#,
+        ),
+        (
+            "enrollment_x509",
+            r#"{"registrationId":"dev-1","attestation":{"type":"x509","x509":{"caReferences":{"primary":"r"}}},"reprovisionPolicy":{"updateHubAssignment":true},"createdDateTimeUtc":"2022-08-31T22:02:50.5163352Z"}"#,
+        ),
+    ] {
+        IndividualEnrollment::parse(&id, body.as_bytes()).expect(name);
+        let target = "/enrollments/dev-1?api-version=2021-10-01";
+        ServiceCall::parse("PUT", target).expect(name);
+        save(
+            "dps_request",
+            name,
+            format!("PUT {target}\n{body}").as_bytes(),
+        );
+    }
+    save(
+        "dps_request",
+        "query",
+        b"POST /enrollments/query\n{\"query\":\"SELECT * FROM enrollments\"}",
+    );
+}
+
+fn dps_mqtt() {
+    let user_name = "0ne0/registrations/dev-1/api-version=2019-03-31&ClientVersion=py%2F2.14.0";
+    Login::parse("dev-1", user_name).unwrap();
+    let put = "$dps/registrations/PUT/iotdps-register/?$rid=6a9e5c42";
+    let get = "$dps/registrations/GET/iotdps-get-operationstatus/?$rid=2&operationId=5.a";
+    for (name, topic, payload) in [
+        (
+            "register",
+            put,
+            r#"{"registrationId":"dev-1","payload":null}"#,
+        ),
+        ("poll", get, " "),
+        ("poll_again", get, r#"{"registrationId":"dev-1"}"#),
+    ] {
+        Question::parse(topic).expect(name);
+        let input = format!("dev-1\n{user_name}\n{topic}\n{payload}");
+        save("dps_mqtt", name, input.as_bytes());
+    }
+    let user_name = "hub.example/dev-1/?api-version=2019-10-01&DeviceClientType=py%2F2.14.0";
+    HubLogin::parse("dev-1", user_name).unwrap();
+    let input = format!("dev-1\n{user_name}\ndevices/dev-1/messages/events/a=b\n{{}}");
+    save("dps_mqtt", "hub", input.as_bytes());
+}
+
+fn dps_answers() {
+    let assigned = r#"{"operationId":"5.a","status":"assigned","registrationState":{"registrationId":"dev-1","createdDateTimeUtc":"2022-08-31T22:02:50.5163352Z","assignedHub":"h","deviceId":"d","status":"assigned","substatus":"initialAssignment","etag":"IjEi","payload":{"a":1},"symmetricKey":{"enrollmentGroupId":"g"},"issuedCertificateChain":["MAA="]}}"#;
+    let failed = r#"{"operationId":"5.a","status":"failed","registrationState":{"status":"failed","errorCode":401002,"errorMessage":"Unauthorized [token-leased] x; retry=never"}}"#;
+    let refused = r#"{"errorCode":401002,"trackingId":"8ad0463c","message":"Invalid certificate.","info":null,"timestampUtc":"2020-04-10T05:24:22.4718526Z"}"#;
+    let request = |which: u8| match which & 3 {
+        0 => imprint_dps::Request::Register(imprint_dps::Registration::default()),
+        1 => imprint_dps::Request::OperationStatus {
+            operation_id: OperationId::new("5.a").unwrap(),
+        },
+        _ => imprint_dps::Request::Lookup,
+    };
+    for (name, which, status, body) in [
+        (
+            "assigning",
+            8,
+            202_u16,
+            r#"{"operationId":"5.a","status":"assigning"}"#,
+        ),
+        ("assigned", 1, 200, assigned),
+        ("failed", 1, 200, failed),
+        ("refused", 0, 401, refused),
+        (
+            "challenge",
+            0,
+            401,
+            r#"{"authenticationKey":"AQI=","keyName":"registration"}"#,
+        ),
+        (
+            "state",
+            2,
+            200,
+            r#"{"registrationId":"dev-1","status":"disabled"}"#,
+        ),
+    ] {
+        dps::Answer::http(&request(which), status, |_| None, body.as_bytes()).expect(name);
+        let input = [&[which], &status.to_be_bytes()[..], body.as_bytes()].concat();
+        save("dps_answer", name, &input);
+        let topic = format!("$dps/registrations/res/{status}/?$rid=1&retry-after=3");
+        if which & 3 != 2 {
+            let rid = Rid::new("1").unwrap();
+            dps::Answer::mqtt(&request(which), &rid, &topic, body.as_bytes()).expect(name);
+            let input = format!("{}{topic}\n{body}", char::from(which | 4));
+            save("dps_answer", &format!("{name}_mqtt"), input.as_bytes());
+        }
+    }
+}
+
+fn sas_tokens() {
+    let (scope, id) = (
+        IdScope::new("0ne0").unwrap(),
+        RegistrationId::new("dev-1").unwrap(),
+    );
+    let unsigned = Unsigned::registration(&scope, &id, UnixTime(1_893_456_000));
+    let signature = SharedKey::new(&[7; 32]).unwrap().sign(&unsigned.to_sign());
+    let token = unsigned.sign(&signature).to_string();
+    for (name, token) in [
+        ("dotnet", token.clone()),
+        ("c", token.replace("%2F", "%2f").replace("%3D", "%3d")),
+        ("node", token.replacen("%2F", "/", 2)),
+        ("python", token.replace("&skn=registration", "")),
+    ] {
+        Sas::parse(&token).expect(name);
+        save("sas", name, token.as_bytes());
+    }
+}
+
+fn tpm_structures() {
+    for (name, text) in [
+        ("attestation_key", ATTESTATION.to_owned()),
+        (
+            "endorsement_key_p256",
+            format!("0023000b000300f20020{POLICY}00060080004300100003001000{POINT}"),
+        ),
+        (
+            "endorsement_key_rsa",
+            format!(
+                "0001000b000300f20020{POLICY}000600800043001008000000000001009b{}01",
+                "5a".repeat(254)
+            ),
+        ),
+        (
+            "storage_key",
+            format!("0023000b00030472000000060080004300100003001000{POINT}"),
+        ),
+    ] {
+        let area = area(&text);
+        // No modulus of this form is sound; what reads it gets that far.
+        if name != "endorsement_key_rsa" {
+            Public::parse(&area).expect(name);
+        }
+        save("tpm", name, &[&[0], area.as_slice()].concat());
+    }
+    let name = format!("0022000b{}", "11".repeat(32));
+    let head = |kind| {
+        format!("ff544347{kind}{name}0001010000000000014aeb0000000200000000012019102300163636")
+    };
+    let signature = format!("0018000b0020{}0020{}", "11".repeat(32), "22".repeat(32));
+    for (file, statement) in [
+        ("certify", format!("{}{name}{name}", head("8017"))),
+        (
+            "quote",
+            format!(
+                "{}00000001000b030100010020{}",
+                head("8018"),
+                "33".repeat(32)
+            ),
+        ),
+    ] {
+        let statement = hex(&statement);
+        let length = u8::try_from(statement.len()).unwrap();
+        let input = [&[1, length], statement.as_slice(), &hex(&signature)].concat();
+        save("tpm", file, &input);
+    }
+}
+
+/// A `TPM2B_PUBLIC` around an area.
+fn area(text: &str) -> Vec<u8> {
+    let area = hex(text);
+    let size = u16::try_from(area.len()).unwrap();
+    [&size.to_be_bytes(), area.as_slice()].concat()
+}
+
+const ATTESTATION: &str = "0023000b00050072000000100018000b00030010\
+    00200217e617f0b6443928278f96999e69a23a4f2c152bdf6d6cdf66e5b80282d4ed\
+    0020194a7debcb97712d2dda3ca85aa8765a56f45fc758599652f2897c65306e5794";
+const POINT: &str = "200217e617f0b6443928278f96999e69a23a4f2c152bdf6d6cdf66e5b80282d4ed\
+    0020194a7debcb97712d2dda3ca85aa8765a56f45fc758599652f2897c65306e5794";
+const POLICY: &str = "ca3d0a99a2b93906f7a3342414efcfb3a385d44cd1fd459089d19b5071c0b7a0";
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text
+        .chars()
+        .map(|c| u8::try_from(c.to_digit(16).unwrap()).unwrap())
+        .collect();
+    digits
+        .chunks(2)
+        .map(|pair| pair[0] << 4 | pair[1])
+        .collect()
+}
+
+/// RFC 4648 section 4, as PEM writes it, in one line.
+fn base64(bytes: &[u8]) -> String {
+    let pem = imprint_pkix::pem::encode("X", bytes);
+    pem.lines()
+        .filter(|line| !line.starts_with("---"))
+        .collect()
+}
 
 fn save(target: &str, name: &str, bytes: &[u8]) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -14,9 +14,10 @@ use crate::shell::{Workshop, output};
 /// Who may use whom. `identity` and `pkix` may be used by all, and test crates are free.
 #[rustfmt::skip]
 const DRAWN: &[(&str, &[&str])] = &[
-    // The binary wires: it hands a ledger and a signer to the registrar, a machine to the agent.
+    // The binary wires: it hands a ledger and a signer to the registrar, a machine to the agent. And it
+    // derives keys for a factory, which needs nothing but attest's word and the ids of dps.
     ("imprint",   &["server", "agent", "station", "sqlite", "postgres", "signer",
-                    "registrar", "device", "est"]),
+                    "registrar", "device", "est", "attest", "dps"]),
     // Evidence is attest's word; a door that found some says so in that word.
     ("server",    &["est", "scep", "dps", "claim", "registrar", "attest"]),
     ("station",   &["registrar", "elements", "est", "signer", "sqlite"]),

@@ -87,7 +87,7 @@ impl Call {
     /// The path of this call, with its query: the client's side.
     pub(crate) fn target(&self) -> String {
         let base = self.base();
-        let version = self.api_version.as_ref().map_or("", ApiVersion::as_str);
+        let version = self.version();
         match &self.request {
             Request::Register(registration) => {
                 let force = if registration.force {
@@ -104,12 +104,14 @@ impl Call {
 
     /// Where the state of an operation is asked for: the `Location` of a 202.
     pub(crate) fn location(&self, operation_id: &OperationId) -> String {
+        let (base, version) = (self.base(), self.version());
+        format!("{base}/operations/{operation_id}?api-version={version}")
+    }
+
+    /// The vendor's service wants one always.
+    fn version(&self) -> &str {
         let version = self.api_version.as_ref();
-        let version = version.map_or(ApiVersion::COMMON, ApiVersion::as_str);
-        format!(
-            "{}/operations/{operation_id}?api-version={version}",
-            self.base()
-        )
+        version.map_or(ApiVersion::COMMON, ApiVersion::as_str)
     }
 
     fn base(&self) -> String {

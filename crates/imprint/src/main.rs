@@ -14,6 +14,7 @@ mod directory;
 mod drill;
 mod duration;
 mod init;
+mod key;
 mod open;
 mod outcome;
 mod problem;
@@ -63,6 +64,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             drill::run(&cli.dir, order, json).await?
         }
         Command::Template(cli::Template::Check { file }) => commands::template::check(&file, json)?,
+        Command::Key(order) => key::run(&order, json)?,
         command => {
             // On a stopped directory there is no server's log to say what went wrong aside.
             tracing_subscriber::fmt()

@@ -23,6 +23,7 @@ mod files;
 mod fleet;
 mod init;
 mod journal;
+mod key;
 mod life;
 mod serve;
 mod support;
