@@ -65,6 +65,9 @@ pub(crate) enum Command {
     /// Allowlists of hardware ids.
     #[command(subcommand)]
     Allow(Allow),
+    /// Keys that devices share with the server, for the bench where they are made.
+    #[command(subcommand)]
+    Key(Key),
     /// Devices.
     #[command(subcommand)]
     Device(Device),
@@ -197,6 +200,23 @@ pub(crate) struct Apply {
     /// Only show what would change.
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Derive each device's key from its group's, one device a line. Asks no server.
+    Derive(KeyDerive),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyDerive {
+    /// The file with the group's key in base64; `-` is stdin. Never the key itself.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) group_key: String,
+    /// Registration ids: as they are, or one a line in a file or on stdin (`-`). Their case counts
+    /// here, and the devices have to write them so.
+    #[arg(required = true, value_name = "ID|FILE")]
+    pub(crate) items: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
