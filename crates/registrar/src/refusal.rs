@@ -365,7 +365,7 @@ catalogue! {
         "Check the device's clock; its SDK signs for an hour.";
     EntryUnknown "entry-unknown" Credential NEVER, Bootstrap,
         "No entry here is this device's.",
-        "See `imprint entry list`: is the registration id right, and the key the one of its entry or group?";
+        "Compare registration id and key with the entries of `imprint entry list`.";
     EntryProofWrong "entry-proof-wrong" Credential NEVER, Bootstrap,
         "What the device shows is not what its entry names.",
         "Give the device its entry's key or certificate; a group's own key is never used as it is.";
