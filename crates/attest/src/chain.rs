@@ -7,6 +7,7 @@ use imprint_pkix::key::PublicKey;
 use crate::appraise::PeerCertificate;
 use crate::key::KeyFingerprint;
 use crate::signature::verify_signature;
+use crate::weak::check_key;
 
 /// Proof that a certificate leads to a CA, and that TLS has seen its key at work. Only
 /// [`prove_chain`] makes one.
@@ -35,25 +36,28 @@ impl Chained {
 /// `sent` is what the device sent behind its certificate, in any order and with anything else in it
 /// (RFC 8446 section 4.4.2). Every signature on the way is checked over the bytes as received. The
 /// anchor's own validity is the operator's business, as a trust anchor's is (RFC 5280 section 6.1);
-/// that of everything below it is checked.
+/// that of everything below it is checked. `grace_days`: so long after its end each of them is still
+/// good, for devices that have lain on a shelf.
 pub fn prove_chain(
     peer: &PeerCertificate,
     sent: &[Certificate],
     anchor: &Certificate,
+    grace_days: u32,
     now: UnixTime,
 ) -> Result<Chained, ChainDoubt> {
     let leaf = peer.parsed.as_ref().ok_or(ChainDoubt::Unreadable)?;
     if leaf.is_ca() {
         return Err(ChainDoubt::Authority);
     }
-    is_valid(leaf, now)?;
+    is_valid(leaf, grace_days, now)?;
     if leaf.has_unknown_critical_extension() {
         return Err(ChainDoubt::UnknownCritical);
     }
     may_authenticate(leaf)?;
     let sent: Vec<_> = sent.iter().take(MOST_SENT).collect();
-    leads_to(anchor, leaf, 0, &sent, now)?;
+    leads_to(anchor, leaf, 0, &sent, grace_days, now)?;
     let key = leaf.public_key().map_err(|_| ChainDoubt::Key)?;
+    check_key(key).map_err(|_| ChainDoubt::Key)?;
     Ok(Chained {
         key: KeyFingerprint::of(key.spki_der()),
         certificate: leaf.clone(),
@@ -70,6 +74,7 @@ fn leads_to(
     last: &Certificate,
     below: u8,
     sent: &[&Certificate],
+    grace_days: u32,
     now: UnixTime,
 ) -> Result<(), ChainDoubt> {
     if below >= LONGEST {
@@ -89,8 +94,8 @@ fn leads_to(
         let mut rest = sent.to_vec();
         rest.swap_remove(at);
         let way = may_certify(above, below)
-            .and_then(|()| is_valid(above, now))
-            .and_then(|()| leads_to(anchor, above, below + 1, &rest, now));
+            .and_then(|()| is_valid(above, grace_days, now))
+            .and_then(|()| leads_to(anchor, above, below + 1, &rest, grace_days, now));
         match way {
             Ok(()) => return Ok(()),
             // That a way ends nowhere is the least that can be said of it.
@@ -162,8 +167,12 @@ fn may_authenticate(leaf: &Certificate) -> Result<(), ChainDoubt> {
     }
 }
 
-pub(crate) fn is_valid(certificate: &Certificate, now: UnixTime) -> Result<(), ChainDoubt> {
-    if now > certificate.not_after() {
+pub(crate) fn is_valid(
+    certificate: &Certificate,
+    grace_days: u32,
+    now: UnixTime,
+) -> Result<(), ChainDoubt> {
+    if now > certificate.not_after().plus(i64::from(grace_days) * 86_400) {
         return Err(ChainDoubt::Expired {
             at: certificate.not_after(),
         });
@@ -204,7 +213,7 @@ pub enum ChainDoubt {
     /// A key that we would refuse in a request.
     #[error("the client certificate's key is weak or of a type that can't be used")]
     Key,
-    /// Past its end.
+    /// Past its end, and past its grace.
     #[error("a certificate expired at {at}")]
     Expired {
         /// Its notAfter.

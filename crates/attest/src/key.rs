@@ -7,6 +7,7 @@ use imprint_pkix::csr::Csr;
 use imprint_pkix::key::PublicKey;
 
 use crate::signature::{SignatureError, verify_signature};
+use crate::weak::{WeakKey, check_key};
 
 /// SHA-256 over a SubjectPublicKeyInfo in DER: the name under which the registry knows a key.
 ///
@@ -75,9 +76,11 @@ pub fn subject_key_id(key: &PublicKey) -> [u8; 20] {
 }
 
 /// Checks the signature that a request carries over itself (RFC 2986 section 4.2), over the bytes
-/// as received: an unsorted attribute set would re-encode differently.
+/// as received: an unsorted attribute set would re-encode differently. Before that, whether the key
+/// is one whose private half anybody could work out: its signature would prove nothing.
 pub fn prove_possession(csr: &Csr) -> Result<ProvenKey, PossessionError> {
     let public_key = csr.public_key();
+    check_key(public_key)?;
     verify_signature(
         public_key,
         &csr.signature_algorithm(),
@@ -92,8 +95,15 @@ pub fn prove_possession(csr: &Csr) -> Result<ProvenKey, PossessionError> {
 
 /// The asker has not shown that the private key is theirs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the request's signature does not prove possession of its key")]
-pub struct PossessionError(#[from] SignatureError);
+#[non_exhaustive]
+pub enum PossessionError {
+    /// The signature is not the key's.
+    #[error("the request's signature does not prove possession of its key")]
+    Signature(#[from] SignatureError),
+    /// The key is anybody's.
+    #[error(transparent)]
+    Weak(#[from] WeakKey),
+}
 
 pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];

@@ -16,6 +16,7 @@ mod shared_key;
 mod signature;
 mod token;
 pub mod tpm;
+mod weak;
 
 pub use appraise::{
     Appraised, Authority, Doubt, Evidence, Known, KnownCertificate, KnownToken, PeerCertificate,
@@ -30,3 +31,4 @@ pub use shared_key::{
 };
 pub use signature::{SignatureError, verify_signature};
 pub use token::{Token, TokenTextError};
+pub use weak::{WeakKey, check_key};

@@ -82,6 +82,7 @@ fn record(der: &[u8]) -> KnownCertificate {
         device: "thermo-1".parse().unwrap(),
         hardware: HardwareId::parse("sn-1").unwrap(),
         strength: IdentityStrength::SiliconId,
+        grace_days: 0,
     }
 }
 

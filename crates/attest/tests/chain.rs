@@ -124,7 +124,7 @@ fn three_certificates_may_lead_to_a_ca_and_a_fourth_does_not() {
     // As devices send them: the nearest first.
     let sent: Vec<_> = certificates.iter().rev().cloned().collect();
     for (place, anchor) in certificates.iter().enumerate() {
-        let proven = prove_chain(&leaf, &sent, anchor, NOW);
+        let proven = prove_chain(&leaf, &sent, anchor, 0, NOW);
         match place {
             // The leaf, and at most two between it and the anchor.
             2..=4 => assert_eq!(proven.unwrap().certificate().der(), leaf.der),
@@ -143,7 +143,7 @@ fn a_name_without_a_signature_leads_nowhere() {
     let impostor = Signing::new("CA 1");
     let leaf = impostor.leaf(-60, 60);
     let doubt = |leaf: &PeerCertificate, sent: &[Certificate], anchor: &Certificate| {
-        prove_chain(leaf, sent, anchor, NOW).map(|_| ())
+        prove_chain(leaf, sent, anchor, 0, NOW).map(|_| ())
     };
     assert_eq!(
         doubt(&leaf, &certificates, &certificates[1]),
@@ -180,7 +180,7 @@ fn who_may_not_certify_leads_nowhere() {
     let below = top.authority(&middle, Some(0), 86_400);
     let allows = |path_len| top.authority(&top, path_len, 86_400);
     let lead = |anchor: &Certificate, sent: &[Certificate]| {
-        prove_chain(&leaf, sent, anchor, NOW).map(|_| ())
+        prove_chain(&leaf, sent, anchor, 0, NOW).map(|_| ())
     };
     assert_eq!(lead(&allows(None), slice::from_ref(&below)), Ok(()));
     assert_eq!(lead(&allows(Some(1)), slice::from_ref(&below)), Ok(()));
@@ -224,7 +224,7 @@ fn who_may_not_certify_leads_nowhere() {
 fn what_is_no_clients_certificate_is_none_here() {
     let ca = Signing::new("ca");
     let anchor = ca.authority(&ca, None, 86_400);
-    let lead = |leaf: &PeerCertificate| prove_chain(leaf, &[], &anchor, NOW).map(|_| ());
+    let lead = |leaf: &PeerCertificate| prove_chain(leaf, &[], &anchor, 0, NOW).map(|_| ());
     assert_eq!(lead(&ca.leaf(-60, 0)), Ok(()), "to the last second");
     let expired = ChainDoubt::Expired { at: NOW.plus(-1) };
     assert_eq!(lead(&ca.leaf(-60, -1)), Err(expired));

@@ -18,9 +18,9 @@ use imprint_agent::{
 use imprint_est::Secret;
 use imprint_identity::{HardwareId, UnixTime};
 use imprint_pkix::pem;
-use imprint_registrar::Ledger as _;
 use imprint_registrar::claims::fingerprint_of;
 use imprint_registrar::ledger::{ClaimAct, TokenAct};
+use imprint_registrar::{Ledger as _, Product};
 use imprint_server::{Config, Identity, Limits, Server, World};
 use rusqlite::{Connection, OpenFlags};
 use serde::Serialize;
@@ -137,6 +137,9 @@ async fn credential(opened: &Opened, order: &Drill) -> anyhow::Result<Credential
         .transpose()?;
     let nobody = || HardwareId::parse("custom:drill");
     let ledger = opened.registrar.ledger();
+    let products = ledger.product_list().await?;
+    let product_of = |name: &str| products.iter().find(|product| product.name == name);
+    let grace_seconds = |name: &str| product_of(name).map_or(0, Product::grace_seconds);
     if let Some(text) = &order.token {
         let found = opened.registrar.token_by_text(text).await?;
         let token = found.ok_or_else(|| {
@@ -148,9 +151,9 @@ async fn credential(opened: &Opened, order: &Drill) -> anyhow::Result<Credential
         })?;
         return Ok(Credential {
             name: format!("token {}", token.id),
+            ends: token.expires_at.plus(grace_seconds(&token.product)),
             product: token.product,
             hardware: said.or(token.bound).map_or_else(nobody, Ok)?,
-            ends: token.expires_at,
             kind: Kind::Token {
                 id: token.id,
                 text: text.clone(),
@@ -172,7 +175,8 @@ async fn credential(opened: &Opened, order: &Drill) -> anyhow::Result<Credential
     let found = claims.into_iter().find_map(|record| {
         let mut certificates = record.certificates.iter();
         let one = certificates.find(|one| one.fingerprint.is_some() && one.fingerprint == shown)?;
-        let grace = i64::from(record.claim.bootstrap_grace_days) * 86_400;
+        let grace = record.claim.grace_days(product_of(&record.claim.product));
+        let grace = i64::from(grace) * 86_400;
         Some((one.not_after.plus(grace), record.claim))
     });
     let (ends, claim) = found.ok_or_else(|| {

@@ -2,9 +2,9 @@
 //!
 //! Everything here is decided from the bytes alone, before any mathematics that an attacker could
 //! make expensive (explicit curve parameters once hung OpenSSL: CVE-2022-0778). What this leaves
-//! to the cryptography library in `attest` is whether a point lies on its curve. Not looked for:
-//! keys of the Debian generator of 2008 (its lists are megabytes), and moduli whose factors lie
-//! close together (Fermat).
+//! to the cryptography library in `attest` is whether a point lies on its curve, and to its arithmetic
+//! whether the factors of a modulus lie close together. Not looked for: keys of the Debian
+//! generator of 2008 (its lists are megabytes).
 
 mod ed25519;
 mod weak_rsa;
@@ -110,6 +110,20 @@ impl PublicKey {
     #[must_use]
     pub fn key_bits(&self) -> &[u8] {
         &self.key_bits
+    }
+}
+
+impl PublicKey {
+    /// The modulus of an RSA key, big-endian without leading zeros.
+    #[must_use]
+    pub fn rsa_modulus(&self) -> Option<&[u8]> {
+        let KeyAlgorithm::Rsa { .. } = self.algorithm else {
+            return None;
+        };
+        let numbers = Element::only(&self.key_bits, tag::SEQUENCE, WHAT).ok()?;
+        let mut numbers = numbers.children(WHAT).ok()?;
+        let modulus = numbers.expect(tag::INTEGER, WHAT).ok()?;
+        modulus.unsigned(WHAT).ok()
     }
 }
 

@@ -4,6 +4,8 @@ use imprint_attest::{Authority, KeyFingerprint, subject_key_id};
 use imprint_pkix::SignatureAlgorithm;
 use imprint_pkix::certificate::Certificate;
 
+use crate::product::Product;
+
 /// An issuing authority.
 #[derive(Debug, Clone)]
 pub struct Issuer {
@@ -80,6 +82,15 @@ impl Authorities {
             reason = "checked by new: there is at least one"
         )]
         &self.issuers[0]
+    }
+
+    /// The one that signs for this product; `None` when it names one that is not here.
+    #[must_use]
+    pub fn issuer_of(&self, product: &Product) -> Option<&Issuer> {
+        match &product.ca {
+            None => Some(self.issuing()),
+            Some(name) => self.issuers.iter().find(|issuer| issuer.name == *name),
+        }
     }
 
     /// All that are recognised.

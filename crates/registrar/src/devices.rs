@@ -25,6 +25,16 @@ pub enum OperatorError {
     /// The product wants every token bound to hardware.
     #[error("this product's tokens are bound: name the hardware with `--hardware`")]
     TokensAreBound,
+    /// The product's pattern says that it is none of its own.
+    #[error("{hardware} does not fit the pattern {pattern:?} of product {product:?}")]
+    HardwareUnfit {
+        /// The hardware.
+        hardware: HardwareId,
+        /// The product.
+        product: String,
+        /// Its pattern.
+        pattern: String,
+    },
     /// None, or too many.
     #[error("order 1 to {most} tokens at a time")]
     TokenCount {

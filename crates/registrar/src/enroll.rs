@@ -4,18 +4,20 @@
 use std::sync::{Mutex, PoisonError};
 
 use imprint_attest::{
-    Doubt, Evidence, KeyFingerprint, Known, KnownCertificate, KnownToken, PeerCertificate, Speaker,
-    Token, appraise, prove_possession,
+    Doubt, Evidence, KeyFingerprint, Known, KnownCertificate, KnownToken, PeerCertificate,
+    PossessionError, Speaker, Token, appraise, prove_possession,
 };
 use imprint_identity::{DeviceId, HardwareId, UnixTime};
 use imprint_pkix::csr::{Csr, CsrError};
 use zeroize::Zeroizing;
 
 use crate::authority::Authorities;
+use crate::door::Door;
 use crate::issue::{self, Subject};
 use crate::ledger::{
-    CertificateRecord, CertificateState, Facts, FactsQuery, Generation, Grant, Intention, Ledger,
-    LedgerError, RequestOrigin, Settlement, TokenAlarm, TokenHash, TokenState, Waited,
+    CertificateOrigin, CertificateRecord, CertificateState, Facts, FactsQuery, Generation, Grant,
+    Intention, Ledger, LedgerError, RequestOrigin, Settlement, TokenAlarm, TokenHash, TokenState,
+    Waited,
 };
 use crate::limits::{Guesses, Renewals, Samples};
 use crate::pace::{Pace, Rate};
@@ -197,7 +199,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 Ok(appraised) => appraised,
                 Err(doubt) => return Err(self.strange(&doubt, &facts, &claim, request, now).await),
             };
-            let proven = prove_possession(&csr).map_err(|_| Code::PossessionUnproven)?;
+            let proven = prove_possession(&csr).map_err(|error| refuse_possession(&error))?;
             if matches!(appraised.speaker(), Speaker::Member(_)) {
                 // Whatever a certificate is used for, its first use is the proof of receipt.
                 if self.first_use(&facts, &request.origin, now).await? {
@@ -215,6 +217,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 product: request.product.as_deref(),
                 generation: claim.generation,
                 bound: binding(&csr, request.channel),
+                door: Door::from_word(request.origin.door),
             };
             let standing = permit(&appraised, &ask, &facts, &self.authorities, now);
             let (device, product, standing) = match standing {
@@ -242,7 +245,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                         self.may_enter(&device, &product, &claim.generation, &request.origin)?;
                         in_turn = true;
                     }
-                    let wait = issue::wait(enrollment, &device, &appraised, &facts, &ask, request);
+                    let wait = issue::wait(enrollment, &device, &appraised, &facts, &ask, request, now);
                     match self.ledger.enrollment_wait(wait, now).await? {
                         Waited::Changed => continue,
                         outcome => return Err(outcome.refusal().about(device.as_str())),
@@ -657,6 +660,12 @@ pub(crate) fn known<'a>(facts: &Facts, authorities: &'a Authorities) -> Known<'a
                 device: shown.device.id.clone(),
                 hardware: shown.device.hardware.clone(),
                 strength: shown.device.strength,
+                // One of ours is renewed before its end. One that the device was born with may have
+                // been on a shelf until now.
+                grace_days: match shown.certificate.origin {
+                    CertificateOrigin::Foreign => shown.product.bootstrap_grace_days,
+                    _ => 0,
+                },
             })
         }),
         authorities: authorities.known(),
@@ -731,6 +740,14 @@ pub(crate) fn refuse_csr(error: CsrError) -> Refusal {
     let code = match &error {
         CsrError::Key(_) => Code::KeyUnsound,
         _ => Code::CsrUnreadable,
+    };
+    Refusal::new(code).detail(error.to_string())
+}
+
+pub(crate) fn refuse_possession(error: &PossessionError) -> Refusal {
+    let code = match error {
+        PossessionError::Weak(_) => Code::KeyUnsound,
+        _ => Code::PossessionUnproven,
     };
     Refusal::new(code).detail(error.to_string())
 }

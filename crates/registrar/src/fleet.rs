@@ -131,6 +131,22 @@ impl Fleet {
         Ok(())
     }
 
+    /// Checks that each product's issuing authority is one of the server's.
+    pub fn can_be_signed_for(&self, authorities: &[&str]) -> Result<(), FleetError> {
+        let strange = self.products.iter().find_map(|product| {
+            let ca = product.ca.as_deref()?;
+            (!authorities.contains(&ca)).then_some((product, ca))
+        });
+        match strange {
+            None => Ok(()),
+            Some((product, ca)) => Err(FleetError::NoAuthority {
+                product: product.name.clone(),
+                wanted: ca.to_owned(),
+                authorities: authorities.join(", "),
+            }),
+        }
+    }
+
     /// A product's own template, named like it, is always there.
     fn template_is_there(
         &self,
@@ -343,6 +359,18 @@ pub enum FleetError {
         wants: Object,
         /// By which name.
         wanted: String,
+    },
+    /// An issuing authority that the server does not have.
+    #[error(
+        "product {product:?}, `ca`: this server has no issuing authority {wanted:?}; it has {authorities}"
+    )]
+    NoAuthority {
+        /// The product.
+        product: String,
+        /// What it names.
+        wanted: String,
+        /// Those that there are.
+        authorities: String,
     },
     /// A template of another product.
     #[error("{object} {name:?}, `{key}`: template {template:?} is of product {product:?}")]

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::authority::{Authorities, Issuer};
 use crate::enroll::EnrollmentRequest;
-use crate::ledger::{CertificateOrigin, Facts, Generation, Grant, Wait};
+use crate::ledger::{CertificateOrigin, Facts, Generation, Grant, TokenState, Wait};
 use crate::permit::Ask;
 use crate::product::{Product, fill};
 use crate::refusal::{Code, Refusal};
@@ -85,7 +85,7 @@ pub(crate) fn grant(
     request: &EnrollmentRequest,
     now: UnixTime,
 ) -> Result<Grant, Refusal> {
-    let issuer = authorities.issuing();
+    let issuer = issuer_of(authorities, product)?;
     let (not_before, not_after) = validity(product, issuer, now)?;
     let to_be_signed = to_be_signed(
         issuer,
@@ -123,8 +123,29 @@ pub(crate) fn grant(
         sealed_key: subject.sealed_key,
         not_before,
         not_after,
+        past_end: past_end(facts, now),
         origin_of_request: request.origin.clone(),
     })
+}
+
+/// Who signs for a product. Its authority may have gone with a restart.
+pub(crate) fn issuer_of<'a>(
+    authorities: &'a Authorities,
+    product: &Product,
+) -> Result<&'a Issuer, Refusal> {
+    authorities.issuer_of(product).ok_or_else(|| {
+        let ca = product.ca.as_deref().unwrap_or_default();
+        Refusal::new(Code::SignerUnavailable).detail(format!(
+            "product {} is signed for by {ca:?}, and no such authority is loaded",
+            product.name
+        ))
+    })
+}
+
+/// The end of the token that was shown, where it begins to serve after that, by its product's grace.
+fn past_end(facts: &Facts, now: UnixTime) -> Option<UnixTime> {
+    let token = facts.token.as_ref()?;
+    (token.state == TokenState::Minted && now > token.expires_at).then_some(token.expires_at)
 }
 
 /// What is written down for a request that waits for approval.
@@ -135,6 +156,7 @@ pub(crate) fn wait(
     facts: &Facts,
     ask: &Ask<'_>,
     request: &EnrollmentRequest,
+    now: UnixTime,
 ) -> Wait {
     Wait {
         enrollment,
@@ -151,6 +173,7 @@ pub(crate) fn wait(
         token: facts.token.as_ref().map(|token| token.hash),
         claim: None,
         listed: facts.allowed,
+        past_end: past_end(facts, now),
         origin_of_request: request.origin.clone(),
     }
 }

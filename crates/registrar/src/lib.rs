@@ -11,6 +11,7 @@ pub mod authority;
 pub mod claims;
 pub mod crl;
 pub mod devices;
+pub mod door;
 pub mod enroll;
 pub mod entries;
 pub mod fleet;
@@ -29,6 +30,7 @@ pub mod verify;
 pub mod why;
 
 pub use authority::{Authorities, Issuer};
+pub use door::Door;
 pub use enroll::{Enrolled, EnrollmentRequest, Origin, Registrar, Shown};
 pub use fleet::Fleet;
 pub use ledger::{Ledger, LedgerError};

@@ -1,11 +1,12 @@
 //! May they join, or have they joined already? A pure answer to facts.
 
 use imprint_attest::{Appraised, ProvenKey, Speaker};
-use imprint_identity::{DeviceId, UnixTime};
+use imprint_identity::{DeviceId, HardwareId, UnixTime};
 use imprint_pkix::csr::Csr;
 use imprint_pkix::key::KeyAlgorithm;
 
 use crate::authority::Authorities;
+use crate::door::Door;
 use crate::enroll::{Binding, Kind};
 use crate::issue::name_of;
 use crate::ledger::{
@@ -24,6 +25,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) product: Option<&'a str>,
     pub(crate) generation: Generation,
     pub(crate) bound: Binding,
+    /// The door that it came by, where that is one of those that products name.
+    pub(crate) door: Option<Door>,
 }
 
 /// Where an honest asker stands.
@@ -82,7 +85,7 @@ fn stand(
     match appraised.speaker() {
         Speaker::TokenHolder => {
             let token = facts.token.as_ref().ok_or(Code::TokenUnknown)?;
-            token_is_good(token, device, ask, now)?;
+            token_is_good(token, device, ask, product, now)?;
             device_is_good(facts.device.as_ref())?;
             if let Some(answered) = answered(facts, now)? {
                 return Ok(answered);
@@ -120,6 +123,8 @@ fn stand(
                 return Ok(answered);
             }
             may_name_device(facts, product, false)?;
+            // An operator opens the door by asking; a mistyped id stays one.
+            hardware_fits(appraised.hardware(), product)?;
             key_is_welcome(ask, facts, product, authorities)?;
             Ok(Standing::New { replaces: None })
         }
@@ -149,6 +154,7 @@ fn token_is_good(
     token: &TokenRecord,
     device: &DeviceId,
     ask: &Ask<'_>,
+    product: &Product,
     now: UnixTime,
 ) -> Result<(), Refusal> {
     let own = token
@@ -158,7 +164,7 @@ fn token_is_good(
     match (token.state, &token.lease) {
         (TokenState::Revoked, _) => Err(Code::TokenRevoked.into()),
         (TokenState::Dormant, _) => Err(Code::TokenDormant.into()),
-        (TokenState::Minted, _) if now > token.expires_at => {
+        (TokenState::Minted, _) if now > token.expires_at.plus(product.grace_seconds()) => {
             let detail = format!("{} expired at {}", token.id, token.expires_at);
             Err(Refusal::new(Code::TokenExpired).detail(detail))
         }
@@ -273,6 +279,12 @@ fn newcomer_is_welcome(
     product: &Product,
     authorities: &Authorities,
 ) -> Result<(), Refusal> {
+    let open = ask.door.is_some_and(|door| product.is_open(door));
+    if !open {
+        let door = ask.door.map_or("another door", Door::as_str);
+        return Err(door_closed(door, product));
+    }
+    hardware_fits(appraised.hardware(), product)?;
     if product.allowlist && !facts.allowed {
         return Err(Refusal::new(Code::HardwareNotAllowed).detail(format!(
             "{} is not on the allowlist of {}",
@@ -290,6 +302,32 @@ fn newcomer_is_welcome(
         )));
     }
     key_is_welcome(ask, facts, product, authorities)
+}
+
+/// The answer to a newcomer at a door that its product does not have open.
+pub(crate) fn door_closed(door: &str, product: &Product) -> Refusal {
+    let doors = product.doors.iter().flatten();
+    let open: Vec<_> = doors.map(|door| door.as_str()).collect();
+    let open = match open.as_slice() {
+        [] => "none".to_owned(),
+        open => open.join(", "),
+    };
+    Refusal::new(Code::DoorClosed).detail(format!(
+        "it came by {door}; open doors of {}: {open}",
+        product.name
+    ))
+}
+
+/// Whether a hardware id looks like one of the product's.
+pub(crate) fn hardware_fits(hardware: &HardwareId, product: &Product) -> Result<(), Refusal> {
+    if product.fits(hardware) {
+        return Ok(());
+    }
+    let pattern = product.serial_pattern.as_deref().unwrap_or_default();
+    Err(Refusal::new(Code::HardwareUnfit).detail(format!(
+        "{hardware} does not fit the pattern {pattern:?} of {}",
+        product.name
+    )))
 }
 
 fn key_is_welcome(

@@ -1,9 +1,14 @@
 //! A product line: how its devices are named, certified and let in.
 
-use imprint_identity::{IdentityStrength, NamingRule};
+use std::collections::BTreeMap;
+
+use imprint_identity::{HardwareId, IdentityStrength, NamingRule};
 use imprint_pkix::certificate::{is_dns_name, is_url};
+use regex_lite::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
+use crate::claims::thing;
+use crate::door::Door;
 use crate::pace::Rate;
 
 /// A product line. The smallest one has a name; everything else has a safe default.
@@ -15,15 +20,29 @@ pub struct Product {
     /// The rule for the names of its devices.
     #[serde(default = "default_naming")]
     pub naming: String,
+    /// The issuing authority that signs for its devices; none: the server's first.
+    #[serde(default)]
+    pub ca: Option<String>,
+    /// The doors by which newcomers are taken in; none: every door that there is.
+    #[serde(default)]
+    pub doors: Option<Vec<Door>>,
     /// Whether only hardware on the allowlist may enroll.
     #[serde(default)]
     pub allowlist: bool,
+    /// What the value of a hardware id looks like, as a regular expression that has to fit all of it;
+    /// none: anything.
+    #[serde(default)]
+    pub serial_pattern: Option<String>,
     /// Whether an operator must approve each new device and key.
     #[serde(default)]
     pub approval: bool,
     /// The least proof of hardware identity that is accepted: `asserted`, `silicon-id`, ...
     #[serde(default = "default_strength")]
     pub minimum_strength: String,
+    /// So many days past its end a bootstrap credential is still heard: a token, a claim's certificate,
+    /// the certificate that a device was born with. For devices that have lain on a shelf.
+    #[serde(default)]
+    pub bootstrap_grace_days: u32,
     /// Key types that are accepted: `p256`, `p384`, `ed25519`, `rsa` (2048 to 4096 bits).
     #[serde(default = "default_keys")]
     pub keys: Vec<KeyKind>,
@@ -42,6 +61,12 @@ pub struct Product {
     /// The rules for its tokens.
     #[serde(default)]
     pub token: TokenPolicy,
+    /// The groups that each of its devices is in.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// The attributes that each of its devices has.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
     /// What a device is told about the fleet it has joined.
     #[serde(default)]
     pub connection: ConnectionProfile,
@@ -138,8 +163,6 @@ pub struct ConnectionProfile {
     pub endpoint: String,
     /// The beginning of its MQTT topics.
     pub topic_prefix: String,
-    /// Groups that it belongs to from the start.
-    pub groups: Vec<String>,
 }
 
 /// A kind of public key.
@@ -185,15 +208,21 @@ impl Product {
         Self {
             name: name.to_owned(),
             naming: default_naming(),
+            ca: None,
+            doors: None,
             allowlist: false,
+            serial_pattern: None,
             approval: false,
             minimum_strength: default_strength(),
+            bootstrap_grace_days: 0,
             keys: default_keys(),
             quarantine: QuarantineRule::default(),
             channel_binding: ChannelBinding::default(),
             server_keygen: false,
             certificate: CertificateProfile::default(),
             token: TokenPolicy::default(),
+            groups: Vec::new(),
+            attributes: BTreeMap::new(),
             connection: ConnectionProfile::default(),
             limits: ProductLimits::default(),
         }
@@ -266,10 +295,48 @@ impl Product {
                 return fault(key, "use at most 256 printable characters".into());
             }
         }
-        if self.connection.groups.len() > 32 {
-            return fault("connection.groups", "use at most 32 groups".into());
+        if let Some(Err(reason)) = self.serial_pattern.as_deref().map(read_pattern) {
+            return fault("serial_pattern", reason);
+        }
+        if self.bootstrap_grace_days > LONGEST_GRACE_DAYS {
+            let reason = format!("use at most {LONGEST_GRACE_DAYS}");
+            return fault("bootstrap_grace_days", reason);
+        }
+        if let Err(reason) = thing::check_groups(&self.groups) {
+            return fault("groups", reason);
+        }
+        if let Err(reason) = thing::check_attributes(&self.attributes) {
+            return fault("attributes", reason);
         }
         Ok(())
+    }
+
+    /// Whether a newcomer may come by this door.
+    #[must_use]
+    pub fn is_open(&self, door: Door) -> bool {
+        self.doors
+            .as_ref()
+            .is_none_or(|doors| doors.contains(&door))
+    }
+
+    /// Whether the value of a hardware id looks as it should. A pattern that can't be read fits
+    /// nothing.
+    #[must_use]
+    pub fn fits(&self, hardware: &HardwareId) -> bool {
+        let Some(pattern) = &self.serial_pattern else {
+            return true;
+        };
+        let text = hardware.text();
+        let value = text
+            .split_once(':')
+            .map_or(text.as_str(), |(_, value)| value);
+        read_pattern(pattern).is_ok_and(|pattern| pattern.is_match(value))
+    }
+
+    /// The bootstrap grace in seconds.
+    #[must_use]
+    pub fn grace_seconds(&self) -> i64 {
+        i64::from(self.bootstrap_grace_days) * 86_400
     }
 
     /// The naming rule, read. [`Self::check`] has seen that it can be.
@@ -309,6 +376,24 @@ pub fn fill(template: &str, device: &str, product: &str) -> String {
         .replace("{product}", product)
 }
 
+/// Reads a pattern, with bounds on what it costs: the engine takes time in the length of the text
+/// and of the compiled pattern, whatever either says.
+fn read_pattern(pattern: &str) -> Result<Regex, String> {
+    if pattern.is_empty() || pattern.len() > LONGEST_PATTERN {
+        return Err(format!("use 1 to {LONGEST_PATTERN} octets"));
+    }
+    // By itself first: what closes a bracket too many would be put right by the brackets around it.
+    let read = |text: &str| {
+        RegexBuilder::new(text)
+            .size_limit(PATTERN_MEMORY)
+            .nest_limit(PATTERN_NESTING)
+            .build()
+            .map_err(|error| format!("this is no regular expression: {error}"))
+    };
+    read(pattern)?;
+    read(&format!("^(?:{pattern})$"))
+}
+
 fn check_uri(template: &str) -> Result<(), String> {
     if template.is_empty() {
         return Ok(());
@@ -343,6 +428,13 @@ fn default_keys() -> Vec<KeyKind> {
     vec![KeyKind::P256, KeyKind::P384, KeyKind::Ed25519, KeyKind::Rsa]
 }
 
+/// Ten years.
+pub(crate) const LONGEST_GRACE_DAYS: u32 = 3_650;
+const LONGEST_PATTERN: usize = 256;
+/// Octets of a compiled pattern; `[A-Z]{2}[0-9]{8}` takes less than one KiB.
+const PATTERN_MEMORY: usize = 65_536;
+const PATTERN_NESTING: u32 = 16;
+
 /// Segments of an EST path that no product may be named for (RFC 7030 section 3.2.2).
 const EST_OPERATIONS: [&str; 6] = [
     "cacerts",
@@ -365,7 +457,7 @@ mod tests {
     #[test]
     fn what_would_break_a_path_a_name_or_a_certificate_is_refused_by_its_key() {
         type Change = fn(&mut Product);
-        let rows: [(&str, Change); 12] = [
+        let rows: [(&str, Change); 22] = [
             ("name", |p| p.name = String::new()),
             ("name", |p| p.name = "Thermo".into()),
             ("name", |p| p.name = "-a".into()),
@@ -386,11 +478,81 @@ mod tests {
             ("connection.endpoint", |p| {
                 p.connection.endpoint = "a\nb".into();
             }),
+            ("serial_pattern", |p| p.serial_pattern = Some(String::new())),
+            ("serial_pattern", |p| {
+                p.serial_pattern = Some("a)|(b".into())
+            }),
+            ("serial_pattern", |p| {
+                p.serial_pattern = Some("a".repeat(257))
+            }),
+            ("serial_pattern", |p| {
+                p.serial_pattern = Some("(a{999}){999}".into());
+            }),
+            ("serial_pattern", |p| {
+                p.serial_pattern = Some(format!("{}a{}", "(".repeat(40), ")".repeat(40)));
+            }),
+            ("bootstrap_grace_days", |p| p.bootstrap_grace_days = 3_651),
+            ("groups", |p| p.groups = vec!["a b".into()]),
+            ("groups", |p| p.groups = vec!["a".into(); 2]),
+            ("groups", |p| {
+                p.groups = (0..11).map(|n| format!("g{n}")).collect();
+            }),
+            ("attributes", |p| {
+                p.attributes = [("a b".into(), String::new())].into();
+            }),
         ];
         for (key, change) in rows {
             let mut product = Product::named("thermo");
             change(&mut product);
             assert_eq!(product.check().map_err(|error| error.key), Err(key));
         }
+    }
+
+    #[test]
+    fn a_pattern_has_to_fit_the_whole_value_and_nothing_beside_it() {
+        let rows = [
+            (None, "custom:anything", true),
+            (Some("[A-Z]{2}[0-9]{4}"), "custom:AB1234", true),
+            (Some("[A-Z]{2}[0-9]{4}"), "custom:AB12345", false),
+            (Some("[A-Z]{2}[0-9]{4}"), "custom:xAB1234", false),
+            (Some("[A-Z]{2}[0-9]{4}"), "AB1234", true),
+            (Some("a|b"), "custom:ab", false),
+            (Some("a|b"), "custom:b", true),
+            // The value, not the source in front of it.
+            (Some("2462ab.*"), "esp-mac:2462abcdef01", true),
+            (Some("esp-mac:.*"), "esp-mac:2462abcdef01", false),
+            (Some("^2462ab"), "esp-mac:2462abcdef01", false),
+            // What is broken lets nobody in.
+            (Some("("), "custom:anything", false),
+        ];
+        for (pattern, hardware, want) in rows {
+            let product = Product {
+                serial_pattern: pattern.map(str::to_owned),
+                ..Product::named("thermo")
+            };
+            let hardware = HardwareId::parse(hardware).unwrap();
+            assert_eq!(product.fits(&hardware), want, "{pattern:?} {hardware}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_other_engines_choke_on_takes_its_time_and_no_more() {
+        let product = Product {
+            serial_pattern: Some("(x+x+)+y".to_owned()),
+            ..Product::named("thermo")
+        };
+        let hardware = HardwareId::parse(&format!("custom:{}", "x".repeat(64))).unwrap();
+        assert!(!product.fits(&hardware));
+    }
+
+    #[test]
+    fn without_a_word_every_door_is_open_and_with_an_empty_list_none() {
+        let mut product = Product::named("thermo");
+        assert!(Door::ALL.iter().all(|&door| product.is_open(door)));
+        product.doors = Some(vec![Door::Claim]);
+        let open = Door::ALL.iter().filter(|&&door| product.is_open(door));
+        assert_eq!(open.collect::<Vec<_>>(), [&Door::Claim]);
+        product.doors = Some(Vec::new());
+        assert!(!Door::ALL.iter().any(|&door| product.is_open(door)));
     }
 }

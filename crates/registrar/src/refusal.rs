@@ -144,6 +144,12 @@ catalogue! {
     IdentityTooWeak "identity-too-weak" Denied NEVER, Enroll,
         "The product wants a stronger proof of hardware identity.",
         "Enroll through a door that proves the hardware, or lower `minimum_strength`.";
+    HardwareUnfit "hardware-unfit" Denied NEVER, Enroll,
+        "The hardware id does not look like one of this product's.",
+        "Compare it with the label; if it is right, mend `serial_pattern` in the product.";
+    DoorClosed "door-closed" Denied SLOWLY, Enroll,
+        "The product takes no new devices in by this door.",
+        "Enroll through a door that is open, or add this one to `doors` in the product.";
     ProductUnknown "product-unknown" Absent NEVER, Enroll,
         "There is no such product here.",
         "Check the path's label; products come from `imprint apply`.";
@@ -325,8 +331,9 @@ catalogue! {
         "The CA is registered, and does not take new devices in by itself.",
         "Set its `active` and `auto` in the fleet file.";
     SniMissing "sni-missing" Denied NEVER, Verify,
-        "The CA's devices have to name the server in TLS, and this one did not.",
-        "Let the device connect by host name (SNI), or prove possession of the CA's key.";
+        "The CA's devices have to name this server in TLS, and this one did not.",
+        "Let the device connect by a host name that the server's certificate has (SNI), or prove \
+         possession of the CA's key.";
     PayloadUnreadable "payload-unreadable" Request NEVER, Register,
         "The message can't be read.",
         "Send what the topic's documentation says, in the format that the topic's last word names.";

@@ -62,6 +62,14 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         if hardware.is_empty() || hardware.len() > MOST_TOKENS as usize {
             return Err(OperatorError::TokenCount { most: MOST_TOKENS });
         }
+        let mut bound = hardware.iter().flatten();
+        if let Some(unfit) = bound.find(|hardware| !product.fits(hardware)) {
+            return Err(OperatorError::HardwareUnfit {
+                hardware: unfit.clone(),
+                product: product.name.clone(),
+                pattern: product.serial_pattern.clone().unwrap_or_default(),
+            });
+        }
         let by_rule = i64::from(product.token.lifetime_days) * 86_400;
         let expires_at = now.plus(order.expires_in_seconds.unwrap_or(by_rule));
         let dormant = order.dormant.unwrap_or(product.token.dormant);

@@ -4,7 +4,7 @@
 //! ```text
 //! GET  /v1/time      anybody             {"time","unix"}
 //! GET  /v1/profile   certificate, token  {"device","product","endpoint","topic_prefix","groups",
-//!                                         "quarantine","renew_after","server_time"}
+//!                                         "attributes","quarantine","renew_after","server_time"}
 //! GET  /v1/verify    certificate         {"id","product","hardware","state","step","serial",
 //!                                         "not_after","server_time"}
 //! POST /v1/report    certificate, token  {"step","code","attempts"}, at most 1 KiB; answers 204
@@ -13,6 +13,7 @@
 //! Moments are seconds since 1970. `renew_after` is null when the certificate has no end or the
 //! device has none; `device` is null before the first enrollment.
 
+use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use imprint_est::{HttpReply, Reply};
@@ -246,7 +247,9 @@ struct Profile<'a> {
     product: &'a str,
     endpoint: String,
     topic_prefix: String,
-    groups: Vec<String>,
+    /// What the product gives each of its devices; a template may have given this one more.
+    groups: &'a [String],
+    attributes: &'a BTreeMap<String, String>,
     quarantine: &'static str,
     renew_after: Option<i64>,
     server_time: i64,
@@ -267,11 +270,8 @@ impl<'a> Profile<'a> {
             product: &product.name,
             endpoint: filled(&connection.endpoint),
             topic_prefix: filled(&connection.topic_prefix),
-            groups: connection
-                .groups
-                .iter()
-                .map(|group| filled(group))
-                .collect(),
+            groups: &product.groups,
+            attributes: &product.attributes,
             quarantine: match product.quarantine {
                 QuarantineRule::Default => "default",
                 QuarantineRule::Strict => "strict",

@@ -81,7 +81,7 @@ pub struct Peer {
     pub certificate: Option<PeerCertificate>,
     /// What it sent behind its certificate, DER.
     pub(crate) chain: Vec<Vec<u8>>,
-    /// The server that it named in TLS (SNI).
+    /// The server that it named in TLS (SNI), where that is one of our own names.
     pub(crate) server_name: Option<String>,
     /// The protocol that TLS agreed on (ALPN), if any was offered.
     pub(crate) protocol: Option<Vec<u8>>,
@@ -225,7 +225,7 @@ impl Listener {
             return protocol.speak(tcp, &peer, &terms).await;
         };
         match timeout(self.limits.handshake, tls.accept(tcp)).await {
-            Ok(Ok(stream)) => match Peer::of(address, stream.get_ref().1) {
+            Ok(Ok(stream)) => match Peer::of(address, stream.get_ref().1, tls) {
                 Ok(peer) => protocol.speak(stream, &peer, &terms).await,
                 Err(error) => tracing::debug!(%address, %error, "no exporter"),
             },
@@ -335,7 +335,7 @@ impl Drop for Here {
 }
 
 impl Peer {
-    fn of(address: IpAddr, tls: &ServerConnection) -> Result<Self, rustls::Error> {
+    fn of(address: IpAddr, tls: &ServerConnection, own: &Tls) -> Result<Self, rustls::Error> {
         let shown = tls.peer_certificates().unwrap_or_default();
         let certificate = shown.first().map(|der| PeerCertificate {
             der: der.to_vec(),
@@ -353,7 +353,10 @@ impl Peer {
             address,
             certificate,
             chain: shown.iter().skip(1).map(|der| der.to_vec()).collect(),
-            server_name: tls.server_name().map(str::to_owned),
+            server_name: tls
+                .server_name()
+                .filter(|name| own.answers_to(name))
+                .map(str::to_owned),
             protocol: tls.alpn_protocol().map(<[u8]>::to_vec),
             channel,
         })

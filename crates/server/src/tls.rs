@@ -10,13 +10,16 @@ use std::io;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{cipher_suite as suite, default_provider, kx_group, sign};
-use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::{
+    Acceptor, ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert,
+};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{CipherSuite, ServerConfig, SupportedCipherSuite};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -27,6 +30,7 @@ use possession::Possession;
 /// One listener's TLS.
 #[derive(Debug, Clone)]
 pub(crate) struct Tls {
+    shown: Arc<Shown>,
     client_order: Arc<ServerConfig>,
     aes128_first: Arc<ServerConfig>,
 }
@@ -55,6 +59,7 @@ impl Tls {
             Ok::<_, rustls::Error>(Arc::new(config))
         };
         Ok(Self {
+            shown: Arc::clone(shown),
             client_order: with(false)?,
             aes128_first: with(true)?,
         })
@@ -65,6 +70,15 @@ impl Tls {
         let start = LazyConfigAcceptor::new(Acceptor::default(), tcp).await?;
         let config = self.config_for(&start.client_hello());
         start.into_stream(config).await
+    }
+
+    /// Whether a server name that a client asked for is one of those in our own certificate.
+    pub(crate) fn answers_to(&self, name: &str) -> bool {
+        let shown = self.shown.0.load();
+        let Ok(Ok(own)) = shown.end_entity_cert().map(ParsedCertificate::try_from) else {
+            return false;
+        };
+        ServerName::try_from(name).is_ok_and(|name| verify_server_name(&own, &name).is_ok())
     }
 
     /// SHA-384 in the key schedule costs half a signature verification for each handshake, so a

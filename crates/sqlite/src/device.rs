@@ -1,13 +1,13 @@
 //! Devices on record.
 
 use imprint_identity::{DeviceId, HardwareId, IdentityStrength, Step};
-use imprint_registrar::ledger::{DeviceFile, DeviceFilter, DeviceRecord, DeviceState};
+use imprint_registrar::ledger::{DeviceFile, DeviceFilter, DeviceRecord, DeviceState, Given};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::change::Change;
 use crate::decode::Columns;
 use crate::fault::Fault;
-use crate::{approval, certificate, notes, registration, thing, token};
+use crate::{approval, certificate, notes, product, registration, thing, token};
 
 /// A device with its number.
 pub(crate) struct Device {
@@ -229,6 +229,9 @@ pub(crate) fn file(db: &Connection, text: &str) -> Result<Option<DeviceFile>, Fa
         token: token::serving(db, number)?,
         thing: thing::of_device(db, number)?.map(|thing| thing.record),
         registration: registration::of_device(db, number)?.map(|one| one.record),
+        given: product::by_name(db, &device.record.product)?
+            .map(|product| Given::by(&product))
+            .unwrap_or_default(),
         device: device.record,
     }))
 }

@@ -347,7 +347,7 @@ fn journal(
         RegistrationCertificate::Foreign { authority, .. } => Some(authority),
         RegistrationCertificate::Pending { .. } | RegistrationCertificate::SharedKey => None,
     };
-    let detail = json!({
+    let mut detail = json!({
         "enrollment": grant.enrollment.to_string(),
         "serial": serial.to_string(),
         "key": grant.key.to_string(),
@@ -361,6 +361,9 @@ fn journal(
         "door": grant.origin_of_request.door,
         "address": grant.origin_of_request.address,
     });
+    if let Some(end) = grant.past_end {
+        detail["grace"] = json!(end.to_string());
+    }
     change.journal("device-registered", grant.device.as_str(), &detail)
 }
 

@@ -16,7 +16,9 @@ use crate::{
 pub(crate) fn arrival(db: &Connection, query: &ArrivalQuery) -> Result<ArrivalFacts, Fault> {
     let mut facts = ArrivalFacts::default();
     if let Some((of, one)) = claim_certificate::by_fingerprint(db, query.fingerprint)? {
-        facts.claim = Some((claim::by_number(db, of)?.record, one.record));
+        let record = claim::by_number(db, of)?.record;
+        facts.product = product::by_name(db, &record.claim.product)?;
+        facts.claim = Some((record, one.record));
         return Ok(facts);
     }
     facts.credential = certificate::credential(db, &query.serial)?.map(|(_, shown)| shown);

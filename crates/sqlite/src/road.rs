@@ -78,6 +78,7 @@ pub(crate) fn intend(change: &Change<'_>, grant: &Grant) -> Result<Intention, Fa
         address: &grant.origin_of_request.address,
         door: grant.origin_of_request.door,
         enrollment: grant.enrollment.to_string(),
+        grace: grant.past_end.map(|end| end.to_string()),
         hardware: &hardware,
         issuer: &grant.issuer,
         key: grant.subject_key.to_string(),
@@ -96,6 +97,9 @@ struct Intended<'a> {
     address: &'a str,
     door: &'a str,
     enrollment: String,
+    /// The end that its credential was past.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grace: Option<String>,
     hardware: &'a str,
     issuer: &'a str,
     key: String,
@@ -197,7 +201,7 @@ pub(crate) fn wait(change: &Change<'_>, wait: &Wait) -> Result<Waited, Fault> {
     if let Some(claim) = &claim {
         claim::count_newcomer(change, claim, !wait.listed)?;
     }
-    let detail = json!({
+    let mut detail = json!({
         "enrollment": wait.enrollment.to_string(),
         "key": wait.key.to_string(),
         "hardware": wait.hardware.text().as_str(),
@@ -207,6 +211,9 @@ pub(crate) fn wait(change: &Change<'_>, wait: &Wait) -> Result<Waited, Fault> {
         "door": wait.origin_of_request.door,
         "address": wait.origin_of_request.address,
     });
+    if let Some(end) = wait.past_end {
+        detail["grace"] = json!(end.to_string());
+    }
     change.journal("enrollment-waiting", wait.device.as_str(), &detail)?;
     Ok(Waited::Listed)
 }

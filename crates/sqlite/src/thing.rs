@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use imprint_identity::DeviceId;
 use imprint_registrar::claims::thing::ThingValues;
-use imprint_registrar::ledger::{ThingChange, ThingFilter, ThingRecord};
+use imprint_registrar::ledger::{Given, ThingChange, ThingFilter, ThingRecord};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Error, OptionalExtension, Row};
 use serde::de::DeserializeOwned;
@@ -14,13 +14,15 @@ use crate::change::Change;
 use crate::decode::Columns;
 use crate::device::{self, at_most};
 use crate::fault::Fault;
+use crate::product;
 
 macro_rules! select_thing {
     ($where:literal) => {
         concat!(
             "SELECT t.number, t.name, d.name, t.type, t.billing_group, t.groups, t.attributes,
-                    t.policies, t.created_at, t.updated_at, t.version, t.device
-             FROM thing t JOIN device d ON d.number = t.device ",
+                    t.policies, t.created_at, t.updated_at, t.version, t.device, p.definition
+             FROM thing t JOIN device d ON d.number = t.device
+             LEFT JOIN product p ON p.name = d.product ",
             $where
         )
     };
@@ -48,11 +50,23 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Thing> {
                 attributes: parsed::<BTreeMap<String, String>>(row, 6)?,
                 policies: parsed::<Vec<String>>(row, 7)?,
             },
+            given: given(row, 12)?,
             created_at: row.time(8)?,
             updated_at: row.time(9)?,
             version: row.get::<_, i64>(10)?.cast_unsigned(),
         },
     })
+}
+
+/// What its product gives it.
+fn given(row: &Row<'_>, at: usize) -> rusqlite::Result<Given> {
+    let Some(definition) = row.get_ref(at)?.as_str_or_null()? else {
+        return Ok(Given::default());
+    };
+    let product = product::parse(definition).map_err(|fault| {
+        Error::FromSqlConversionFailure(at, Type::Text, fault.reason().to_owned().into())
+    })?;
+    Ok(Given::by(&product))
 }
 
 fn parsed<T: DeserializeOwned>(row: &Row<'_>, at: usize) -> rusqlite::Result<T> {
@@ -77,7 +91,8 @@ pub(crate) fn of_device(db: &Connection, device: i64) -> Result<Option<Thing>, F
 pub(crate) fn list(db: &Connection, filter: &ThingFilter) -> Result<Vec<ThingRecord>, Fault> {
     let mut statement = db.prepare_cached(select_thing!(
         "WHERE t.name > ?1
-           AND (?2 IS NULL OR EXISTS (SELECT 1 FROM json_each(t.groups) g WHERE g.value = ?2))
+           AND (?2 IS NULL OR EXISTS (SELECT 1 FROM json_each(t.groups) g WHERE g.value = ?2)
+                OR EXISTS (SELECT 1 FROM json_each(p.definition, '$.groups') g WHERE g.value = ?2))
          ORDER BY t.name LIMIT ?3"
     ))?;
     let rows = statement.query_map(

@@ -62,7 +62,7 @@ pub fn prove_endorsement(
     if leaf.has_unknown_critical_extension() {
         return Err(ChainDoubt::UnknownCritical.into());
     }
-    is_valid(&leaf, now)?;
+    is_valid(&leaf, 0, now)?;
     lead(&leaf, intermediates, anchors, now)?;
     Ok(Endorsed {
         endorsement: endorsement.clone(),
@@ -86,7 +86,7 @@ fn lead(
         let above = above.into_iter().find(|one| signs(one, last));
         let above = above.ok_or(ChainDoubt::Broken)?;
         may_certify(above, below)?;
-        is_valid(above, now)?;
+        is_valid(above, 0, now)?;
         last = above;
     }
     Err(ChainDoubt::Long)

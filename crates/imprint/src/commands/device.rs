@@ -1,5 +1,6 @@
 //! `imprint device ...`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -209,6 +210,8 @@ fn show(file: &DeviceFileView) -> String {
         ("since", &device.created_at),
         ("changed", &device.updated_at),
         ("token", file.token.as_ref().map_or("", |token| &token.id)),
+        ("groups", &file.groups.join(", ")),
+        ("attributes", &pairs(&file.attributes)),
     ])];
     if let Some(registration) = &file.registration {
         parts.push(facts(&[
@@ -287,6 +290,15 @@ fn show(file: &DeviceFileView) -> String {
         ));
     }
     parts.join("\n\n")
+}
+
+/// Attributes in one line.
+pub(super) fn pairs(attributes: &BTreeMap<String, String>) -> String {
+    let pairs = attributes.iter();
+    let pairs: Vec<_> = pairs
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    pairs.join(", ")
 }
 
 fn certificate(certificate: &CertificateView) -> [String; 5] {

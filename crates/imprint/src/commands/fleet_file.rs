@@ -222,11 +222,21 @@ fn block(header: &str, path: &str, keys: &Map<String, Value>) -> String {
                 tables.push_str(&block(&format!("[{path}]"), &path, inner));
             }
             Some(value) => {
-                let _ = writeln!(text, "{key} = {}", scalar(value));
+                let _ = writeln!(text, "{} = {}", bare(key), scalar(value));
             }
         }
     }
     text + &tables
+}
+
+/// A key as TOML takes it: names of attributes may hold what a bare one can't.
+fn bare(key: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    if !key.is_empty() && key.bytes().all(plain) {
+        key.to_owned()
+    } else {
+        quoted(key)
+    }
 }
 
 fn scalar(value: &Value) -> String {
@@ -269,9 +279,10 @@ const fn yes() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use imprint_registrar::Door;
     use imprint_registrar::claims::definition::{ClaimLimits, HookFailure};
     use imprint_registrar::product::{CertificateProfile, ConnectionProfile, ProductLimits};
-    use proptest::collection::vec;
+    use proptest::collection::{btree_map, btree_set, vec};
     use proptest::option;
     use proptest::prelude::*;
 
@@ -309,22 +320,52 @@ mod tests {
             any::<bool>(),
             0..36_500_u32,
             "[ -~]{0,20}",
-            vec("[a-zA-Z\"\\\\' ]{1,8}", 0..3),
+            btree_set("[a-zA-Z0-9:_.-]{1,8}", 0..3),
             (any::<u32>(), any::<u32>()),
+            option::of(proptest::sample::subsequence(
+                Door::ALL,
+                0..=Door::ALL.len(),
+            )),
+            // Patterns with everything in them that TOML has to escape.
+            option::of("[a-z\"'\\]{1}\\\\[dws][.][a-z#=]{0,4}"),
+            btree_map(
+                "[a-zA-Z0-9_.,@/:#-]{1,6}",
+                "[a-zA-Z0-9_.,@/:#=\\[\\]-]{0,9}",
+                0..3,
+            ),
+            0..=3_650_u32,
         );
         vec(product, 1..4).prop_map(|products| {
             let numbered = products.into_iter().enumerate();
             numbered
                 .map(
-                    |(at, (flag, lifetime_days, topic_prefix, groups, pace))| Product {
+                    |(
+                        at,
+                        (
+                            flag,
+                            lifetime_days,
+                            topic_prefix,
+                            groups,
+                            pace,
+                            doors,
+                            serial_pattern,
+                            attributes,
+                            bootstrap_grace_days,
+                        ),
+                    )| Product {
                         allowlist: flag,
+                        ca: flag.then(|| "issuing".to_owned()),
+                        doors,
+                        serial_pattern,
+                        groups: groups.into_iter().collect(),
+                        attributes,
+                        bootstrap_grace_days,
                         certificate: CertificateProfile {
                             lifetime_days,
                             ..CertificateProfile::default()
                         },
                         connection: ConnectionProfile {
                             topic_prefix,
-                            groups,
                             ..ConnectionProfile::default()
                         },
                         limits: ProductLimits {

@@ -151,10 +151,6 @@ fn row(thing: &ThingView) -> [String; 4] {
 }
 
 fn show(thing: &ThingView) -> String {
-    let attributes = thing.attributes.iter();
-    let attributes: Vec<_> = attributes
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
     facts(&[
         ("thing", &thing.name),
         ("device", &thing.device),
@@ -164,7 +160,7 @@ fn show(thing: &ThingView) -> String {
             thing.billing_group.as_deref().unwrap_or_default(),
         ),
         ("groups", &thing.groups.join(", ")),
-        ("attributes", &attributes.join(", ")),
+        ("attributes", &super::device::pairs(&thing.attributes)),
         ("policies", &thing.policies.join(", ")),
         ("since", &thing.created_at),
         ("changed", &thing.updated_at),

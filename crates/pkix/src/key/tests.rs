@@ -63,6 +63,12 @@ fn keys_of_every_kind_are_read() {
         assert_eq!(key.algorithm(), algorithm);
         assert_eq!(key.spki_der(), der);
         assert_eq!(key.key_bits(), bits);
+        let octets = key.rsa_modulus().map(<[u8]>::len);
+        let want = match algorithm {
+            KeyAlgorithm::Rsa { bits } => Some(usize::from(bits) / 8),
+            _ => None,
+        };
+        assert_eq!(octets, want);
     }
 }
 

@@ -121,7 +121,7 @@ impl JustInTime {
 
 impl<L: Ledger, S: Signer> Registrar<L, S> {
     /// Judges a client certificate, for a connection or a request. `chain`: what the device sent behind
-    /// its certificate; `sni`: the server that it named in TLS.
+    /// its certificate; `sni`: the server that it named in TLS, where that is one of our names.
     ///
     /// A claim's holder and a newcomer have done nothing yet; a member has proven receipt of its
     /// certificate. A newcomer of a CA that does not register by itself, or that is not active, is
@@ -252,7 +252,7 @@ fn claim_speaker(
     };
     claim_is_good(&good).map_err(about)?;
     let der = certificate.der.as_deref().unwrap_or_default();
-    let grace = claim.claim.bootstrap_grace_days;
+    let grace = claim.claim.grace_days(facts.product.as_ref());
     let holder =
         prove_claim(peer, der, grace, now).map_err(|doubt| about(doubted_claim(claim, doubt)))?;
     Ok(Some(ClaimSpeaker {
@@ -307,7 +307,9 @@ fn newcomer(
         let Ok(anchor) = Certificate::parse(&authority.der) else {
             continue;
         };
-        match prove_chain(peer, sent, &anchor, now) {
+        let of_product = product.as_ref();
+        let grace = of_product.map_or(0, |product| product.bootstrap_grace_days);
+        match prove_chain(peer, sent, &anchor, grace, now) {
             Ok(chained) => {
                 let product = product.ok_or_else(|| {
                     Refusal::new(Code::ProductUnknown).detail(format!(

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::arrive::ClaimSpeaker;
 use super::permit::{Asking, claim_is_good, may_ask};
 use super::{fingerprint_of, ownership};
-use crate::enroll::{ATTEMPTS, Chance, Origin, Registrar, random, refuse_csr};
+use crate::enroll::{ATTEMPTS, Chance, Origin, Registrar, random, refuse_csr, refuse_possession};
 use crate::issue;
 use crate::ledger::{
     Claimed, Ledger, PendingGrant, PendingRecord, RegistrationFacts, RegistrationQuery,
@@ -48,7 +48,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
     ) -> Result<PendingCertificate, Refusal> {
         let outcome = async {
             let csr = Csr::parse(csr_der).map_err(refuse_csr)?;
-            let proven = prove_possession(&csr).map_err(|_| Code::PossessionUnproven)?;
+            let proven = prove_possession(&csr).map_err(|error| refuse_possession(&error))?;
             let who = KeyFingerprint::of(proven.public_key().spki_der()).0;
             self.certify(speaker, proven.public_key(), Some(who), origin, chance, now)
                 .await
@@ -172,7 +172,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             parsed: imprint_pkix::certificate::Certificate::parse(speaker.holder().der()).ok(),
         };
         let shown = facts.shown.as_ref().and_then(|shown| shown.der.as_deref());
-        let grace = claim.claim.bootstrap_grace_days;
+        let grace = claim.claim.grace_days(facts.product.as_ref());
         // A connection may outlive the certificate that it began with.
         imprint_attest::prove_claim(&certificate, shown.unwrap_or_default(), grace, now)
             .map_err(|doubt| super::arrive::doubted_claim(claim, doubt))?;
@@ -191,7 +191,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
     ) -> Result<PendingGrant, Refusal> {
         let product = facts.product.as_ref().ok_or(Code::ProductUnknown)?;
         let key = KeyFingerprint::of(public_key.spki_der());
-        let issuer = self.authorities().issuing();
+        let issuer = issue::issuer_of(self.authorities(), product)?;
         let (not_before, not_after) = issue::validity(product, issuer, now)?;
         let hash: String = key.to_string().chars().take(32).collect();
         let to_be_signed = issue::nameless(

@@ -4,6 +4,8 @@ use imprint_identity::IdentityStrength;
 use imprint_pkix::certificate::Certificate;
 use serde::{Deserialize, Serialize};
 
+use crate::product::{LONGEST_GRACE_DAYS, Product};
+
 /// A claim: the right to provision devices of one product by a shared certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,7 +22,7 @@ pub struct Claim {
     #[serde(default)]
     pub allowlist: bool,
     /// So many days past its end a claim certificate is still heard: for devices that have lain on a
-    /// shelf.
+    /// shelf. Where the product's grace is longer, that one holds.
     #[serde(default)]
     pub bootstrap_grace_days: u32,
     /// How much it may be used, and what freezes it.
@@ -208,8 +210,9 @@ impl Claim {
         if self.templates.len() > 64 {
             return fault("templates", "use at most 64 templates".into());
         }
-        if self.bootstrap_grace_days > 3_650 {
-            return fault("bootstrap_grace_days", "use at most 3650".into());
+        if self.bootstrap_grace_days > LONGEST_GRACE_DAYS {
+            let reason = format!("use at most {LONGEST_GRACE_DAYS}");
+            return fault("bootstrap_grace_days", reason);
         }
         if !matches!(self.limits.expected_per_hour.len(), 0 | 1 | 24) {
             let reason = "use one number, or 24 for the hours of the day, or none";
@@ -220,6 +223,14 @@ impl Claim {
             return fault("limits.unknown_hardware", reason);
         }
         Ok(())
+    }
+
+    /// So many days past its end a certificate of it is heard: by its own word or its product's, whichever
+    /// is more.
+    #[must_use]
+    pub fn grace_days(&self, product: Option<&Product>) -> u32 {
+        let of_product = product.map_or(0, |product| product.bootstrap_grace_days);
+        self.bootstrap_grace_days.max(of_product)
     }
 
     /// Whether it may use this template of its product.

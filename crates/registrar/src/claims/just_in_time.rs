@@ -6,6 +6,7 @@ use super::arrive::JustInTime;
 use super::definition::{AutoRegistration, CaMode, RegisteredCa};
 use super::permit::{Join, Joining, may_join, newcomers_key_is_welcome, thing_change};
 use super::register::Registration;
+use crate::door::Door;
 use crate::enroll::{ATTEMPTS, Chance, Origin, Registrar, random};
 use crate::ledger::{
     Claimed, Credential, Ledger, RegistrationCertificate, RegistrationFacts, RegistrationGrant,
@@ -59,6 +60,8 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             parsed: Some(certificate.clone()),
         };
         let enrollment = EnrollmentId(random(chance));
+        let end = certificate.not_after();
+        let past_end = (now > end).then_some(end);
         for _ in 0..ATTEMPTS {
             // 1. Recall.
             let query = RegistrationQuery {
@@ -84,9 +87,11 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 hardware: &registration.hardware,
                 strength: ca.proves(),
                 key,
+                door: Door::JustInTime,
                 listed_only: false,
                 bound: false,
                 name: None,
+                past_end,
             };
             let device = match may_join(&joining, &facts, now)? {
                 Join::Register(device) => device,
@@ -208,6 +213,7 @@ fn grant(
             .transpose()?,
         held: ca.auto == AutoRegistration::Jitr || thing.is_some_and(|thing| thing.inactive),
         listed: facts.allowed,
+        past_end: joining.past_end,
         origin_of_request: origin.clone(),
         device,
     })

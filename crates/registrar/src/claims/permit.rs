@@ -6,12 +6,13 @@ use imprint_pkix::key::PublicKey;
 use super::definition::Template;
 use super::thing::ThingSpec;
 use crate::authority::Authorities;
+use crate::door::Door;
 use crate::issue::name_of;
 use crate::ledger::{
     CertificateState, ClaimCertificateState, ClaimRecord, ClaimState, KeyFingerprint,
     PendingRecord, PendingState, RegistrationFacts, ThingChange,
 };
-use crate::permit::{device_is_good, kind_of};
+use crate::permit::{device_is_good, door_closed, hardware_fits, kind_of};
 use crate::product::Product;
 use crate::refusal::{Code, Refusal};
 
@@ -65,6 +66,9 @@ pub(super) fn may_ask(
         if let Some(answered) = answered(pending, facts, now)? {
             return Ok(answered);
         }
+    }
+    if !product.is_open(Door::Claim) {
+        return Err(door_closed(Door::Claim.as_str(), product));
     }
     key_is_welcome(key, public_key, product, authorities)?;
     if key == claims_own_key {
@@ -165,6 +169,8 @@ pub(crate) struct Joining<'a> {
     pub(crate) hardware: &'a HardwareId,
     pub(crate) strength: IdentityStrength,
     pub(crate) key: KeyFingerprint,
+    /// The door that it came by.
+    pub(crate) door: Door,
     /// The allowlist is asked, whatever the product says.
     pub(crate) listed_only: bool,
     /// What was shown speaks of this very device, and of no other: so it may name one that is
@@ -172,6 +178,8 @@ pub(crate) struct Joining<'a> {
     pub(crate) bound: bool,
     /// The name that it would get, unless by its product's rule.
     pub(crate) name: Option<DeviceId>,
+    /// The end of what was shown, where it is past that and heard by a grace.
+    pub(crate) past_end: Option<UnixTime>,
 }
 
 /// What becomes of it.
@@ -254,6 +262,10 @@ fn is_welcome(
     facts: &RegistrationFacts,
     product: &Product,
 ) -> Result<(), Refusal> {
+    if !product.is_open(joining.door) {
+        return Err(door_closed(joining.door.as_str(), product));
+    }
+    hardware_fits(joining.hardware, product)?;
     if (product.allowlist || joining.listed_only) && !facts.allowed {
         return Err(Refusal::new(Code::HardwareNotAllowed).detail(format!(
             "{} is not on the allowlist of {}",

@@ -6,6 +6,7 @@ use super::arrive::ClaimSpeaker;
 use super::open::{Opening, pending_is_good};
 use super::permit::{Join, Joining, may_join, template_is_good, thing_change};
 use super::thing::ThingSpec;
+use crate::door::Door;
 use crate::enroll::{ATTEMPTS, Chance, Origin, Registrar, random};
 use crate::issue::name_of;
 use crate::ledger::{
@@ -82,7 +83,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             }
 
             // 3. Permit: may this device join, and what will its thing be?
-            let joining = joining(opening, &registration.hardware, claim);
+            let joining = joining(opening, &registration.hardware, claim, &facts, now);
             let device = match self
                 .joins(&joining, &facts, claim, &opening.speaker, origin, now)
                 .await?
@@ -122,6 +123,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 thing: thing_change,
                 held: thing.is_some_and(|thing| thing.inactive),
                 listed: facts.allowed,
+                past_end: joining.past_end,
                 origin_of_request: origin.clone(),
                 device,
             };
@@ -305,14 +307,23 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
     }
 }
 
-fn joining<'a>(opening: &Opening, hardware: &'a HardwareId, claim: &ClaimRecord) -> Joining<'a> {
+fn joining<'a>(
+    opening: &Opening,
+    hardware: &'a HardwareId,
+    claim: &ClaimRecord,
+    facts: &RegistrationFacts,
+    now: UnixTime,
+) -> Joining<'a> {
+    let end = facts.shown.as_ref().map(|shown| shown.not_after);
     Joining {
         hardware,
         strength: IdentityStrength::Asserted,
         key: opening.key,
+        door: Door::Claim,
         listed_only: claim.claim.allowlist,
         bound: false,
         name: None,
+        past_end: end.filter(|&end| now > end),
     }
 }
 
@@ -377,6 +388,7 @@ fn waiting(
         token: None,
         claim: None,
         listed: facts.allowed,
+        past_end: joining.past_end,
         origin_of_request: origin.clone(),
     }
 }

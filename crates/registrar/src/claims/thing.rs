@@ -77,7 +77,7 @@ impl ThingSpec {
         if self.groups.len() > MOST_GROUPS {
             return wrong(format!("it is in more than {MOST_GROUPS} groups"));
         }
-        check_attributes(&self.attributes)?;
+        check_attributes(&self.attributes).or_else(wrong)?;
         if self.policies.len() > MOST_GROUPS {
             return wrong(format!("it has more than {MOST_GROUPS} policies"));
         }
@@ -123,7 +123,8 @@ impl ThingSpec {
             attributes: self.attributes_over(present)?,
             policies: policies(&present.values.policies),
         };
-        check_attributes(&values.attributes)?;
+        check_attributes(&values.attributes)
+            .map_err(|what| Refusal::new(Code::ThingInvalid).detail(what))?;
         if values.groups.len() > MOST_GROUPS {
             return Err(differs(present, "groups", "would be too many"));
         }
@@ -218,10 +219,10 @@ fn sorted(names: &[String]) -> Vec<String> {
     set.into_iter().collect()
 }
 
-fn check_attributes(attributes: &BTreeMap<String, String>) -> Result<(), Refusal> {
-    let wrong = |what: String| Err(Refusal::new(Code::ThingInvalid).detail(what));
+/// Whether attributes are within the limits of the registry.
+pub(crate) fn check_attributes(attributes: &BTreeMap<String, String>) -> Result<(), String> {
     if attributes.len() > MOST_ATTRIBUTES {
-        return wrong(format!("it has more than {MOST_ATTRIBUTES} attributes"));
+        return Err(format!("it has more than {MOST_ATTRIBUTES} attributes"));
     }
     let is_name = |name: &str| {
         let character = |byte: u8| byte.is_ascii_alphanumeric() || b"_.,@/:#-".contains(&byte);
@@ -233,13 +234,29 @@ fn check_attributes(attributes: &BTreeMap<String, String>) -> Result<(), Refusal
     };
     for (name, value) in attributes {
         if !is_name(name) {
-            return wrong(format!("{name:?} is no name of an attribute"));
+            return Err(format!("{name:?} is no name of an attribute"));
         }
         if !is_value(value) {
-            return wrong(format!("attribute {name} can't have the value {value:?}"));
+            return Err(format!("attribute {name} can't have the value {value:?}"));
         }
     }
     Ok(())
+}
+
+/// Whether a list of groups is within the limits of the registry, and names each once.
+pub(crate) fn check_groups(groups: &[String]) -> Result<(), String> {
+    if groups.len() > MOST_GROUPS {
+        return Err(format!("it is in more than {MOST_GROUPS} groups"));
+    }
+    if let Some(name) = groups.iter().find(|name| !is_name(name)) {
+        return Err(format!("{name:?} is no name of a group"));
+    }
+    let twice = groups.iter().enumerate();
+    let mut twice = twice.filter(|(at, name)| groups.iter().take(*at).any(|one| one == *name));
+    match twice.next() {
+        Some((_, name)) => Err(format!("group {name:?} stands twice")),
+        None => Ok(()),
+    }
 }
 
 /// Also what names a type, a group and a billing group.

@@ -96,7 +96,7 @@ pub(super) fn by_certificate(
     anchors.sort_by_key(|(place, ..)| *place);
     let mut doubt = None;
     for (_, group, anchor) in &anchors {
-        match prove_chain(peer, sent, anchor, now) {
+        match prove_chain(peer, sent, anchor, 0, now) {
             Ok(chained) => return Ok(Proven::by_certificate(group, chained.certificate())),
             Err(found) => doubt = Some((*group, found)),
         }

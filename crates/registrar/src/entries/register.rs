@@ -9,6 +9,7 @@ use super::hub::is_guess;
 use super::permit::{Proven, by_certificate, is_bound, is_enabled, is_on_record, name_in};
 use super::proof::SharedKeySignature;
 use crate::claims::{Join, Joining, fingerprint_of, may_join, newcomers_key_is_welcome};
+use crate::door::Door;
 use crate::enroll::{ATTEMPTS, Chance, Origin, Registrar, random};
 use crate::ledger::{
     Claimed, DeviceRecord, EntryEvidence, EntryFacts, EntryGrant, EntryQuery, EntryRegistration,
@@ -195,9 +196,11 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 hardware: &newcomer.hardware,
                 strength: entry.proves(),
                 key: proven.key,
+                door: Door::Dps,
                 listed_only: false,
                 bound: is_bound(&proven, facts.registration.as_ref(), its_own),
                 name: name_in(entry)?,
+                past_end: None,
             };
             let device = match may_join(&joining, &facts, now)? {
                 Join::Register(device) => device,
@@ -226,7 +229,8 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                     thing: None,
                     held: false,
                     listed: facts.allowed,
-                    origin_of_request: origin.clone(),
+                    past_end: None,
+                origin_of_request: origin.clone(),
                     device: device.clone(),
                 },
                 kind: entry.kind,

@@ -1,5 +1,6 @@
 //! What the ledger keeps of claims, pending certificates, things and registered CAs.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -302,8 +303,10 @@ pub struct ThingRecord {
     pub name: String,
     /// The device that it is.
     pub device: DeviceId,
-    /// What it has.
+    /// What a template gave it.
     pub values: ThingValues,
+    /// What its product gives it.
+    pub given: Given,
     /// When it was made.
     pub created_at: UnixTime,
     /// When it last changed.
@@ -312,10 +315,46 @@ pub struct ThingRecord {
     pub version: u64,
 }
 
+/// What a product gives each of its devices, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Given {
+    /// Groups.
+    pub groups: Vec<String>,
+    /// Attributes.
+    pub attributes: BTreeMap<String, String>,
+}
+
+impl Given {
+    /// What this product gives.
+    #[must_use]
+    pub fn by(product: &Product) -> Self {
+        Self {
+            groups: product.groups.clone(),
+            attributes: product.attributes.clone(),
+        }
+    }
+
+    /// The groups of a device whose thing, if it is one, has these: in order, each once.
+    #[must_use]
+    pub fn groups_with(&self, own: &[String]) -> Vec<String> {
+        let all: BTreeSet<_> = self.groups.iter().chain(own).cloned().collect();
+        all.into_iter().collect()
+    }
+
+    /// The attributes of a device whose thing, if it is one, has these: where both say something, its
+    /// own word counts.
+    #[must_use]
+    pub fn attributes_with(&self, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut all = self.attributes.clone();
+        all.extend(own.clone());
+        all
+    }
+}
+
 /// Which things to list.
 #[derive(Debug, Clone, Default)]
 pub struct ThingFilter {
-    /// In this group alone.
+    /// In this group alone, by a template or by their product.
     pub group: Option<String>,
     /// Names after this one.
     pub after: Option<String>,
@@ -352,6 +391,8 @@ pub struct ArrivalQuery {
 pub struct ArrivalFacts {
     /// The claim whose certificate this is, with the certificate.
     pub claim: Option<(ClaimRecord, ClaimCertificate)>,
+    /// The claim's product.
+    pub product: Option<Product>,
     /// The device's certificate with this serial number, its device and product.
     pub credential: Option<Credential>,
     /// The pending certificate with this serial number, whatever its state.
@@ -449,6 +490,9 @@ pub struct RegistrationGrant {
     pub held: bool,
     /// The hardware is on the product's allowlist.
     pub listed: bool,
+    /// The end of the certificate that was shown, where it was past that and heard by a grace. For the
+    /// journal.
+    pub past_end: Option<UnixTime>,
     /// Where the request came in.
     pub origin_of_request: RequestOrigin,
 }

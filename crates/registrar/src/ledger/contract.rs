@@ -534,6 +534,7 @@ fn grant(n: u8, k: u8, serial: Serial) -> Grant {
         sealed_key: None,
         not_before: NOW.plus(-3_600),
         not_after: NOW.plus(365 * 86_400),
+        past_end: None,
         origin_of_request: est(),
     }
 }
@@ -550,6 +551,7 @@ fn wait(n: u8, k: u8) -> Wait {
         token: Some(hash(n)),
         claim: None,
         listed: false,
+        past_end: None,
         origin_of_request: est(),
     }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use imprint_attest::KeyFingerprint;
 use imprint_identity::{DeviceId, HardwareId, IdentityStrength, Step, UnixTime};
 
-use super::{EntryRegistration, ThingRecord};
+use super::{EntryRegistration, Given, ThingRecord};
 use crate::pace::Ticks;
 use crate::product::Product;
 use crate::serial::{EnrollmentId, Serial};
@@ -429,6 +429,8 @@ pub struct DeviceFile {
     pub thing: Option<ThingRecord>,
     /// The registration by an entry, if there is one.
     pub registration: Option<EntryRegistration>,
+    /// What its product gives it.
+    pub given: Given,
 }
 
 /// What an operator does to a device.
@@ -565,6 +567,9 @@ pub struct Grant {
     pub not_before: UnixTime,
     /// Its notAfter.
     pub not_after: UnixTime,
+    /// The end of the credential that was shown, where it was past that and heard by its product's
+    /// grace. For the journal.
+    pub past_end: Option<UnixTime>,
     /// The door and the address, for the journal and the lease.
     pub origin_of_request: RequestOrigin,
 }
@@ -572,7 +577,8 @@ pub struct Grant {
 /// Where a request came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestOrigin {
-    /// The door: `est`, `admin`.
+    /// The door: `est`, `mqtt`, `admin`. Where a product has a word for it, that one
+    /// ([`crate::door::Door`]).
     pub door: &'static str,
     /// The address, or the operator's name.
     pub address: String,
@@ -627,6 +633,9 @@ pub struct Wait {
     pub claim: Option<String>,
     /// The hardware is on the product's allowlist.
     pub listed: bool,
+    /// The end of the credential that was shown, where it was past that and heard by its product's
+    /// grace. For the journal.
+    pub past_end: Option<UnixTime>,
     /// Where it came in.
     pub origin_of_request: RequestOrigin,
 }

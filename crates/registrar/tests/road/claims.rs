@@ -19,7 +19,7 @@ use imprint_registrar::ledger::{
 };
 use imprint_registrar::product::KeyKind;
 use imprint_registrar::refusal::Class;
-use imprint_registrar::{Code, EnrollmentRequest, Ledger as _, Retry, Shown};
+use imprint_registrar::{Code, Door, EnrollmentRequest, Ledger as _, Product, Retry, Shown};
 
 use crate::support::*;
 use support::*;
@@ -391,7 +391,7 @@ async fn templates_are_checked_before_the_token_and_one_by_one() {
         claim.templates = vec!["good".into(), "asleep".into(), "others".into()];
     })
     .await;
-    let other = imprint_registrar::Product::named("meter");
+    let other = Product::named("meter");
     let template = |name: &str, product: &str| Template {
         name: name.into(),
         product: product.into(),
@@ -518,6 +518,71 @@ async fn a_claim_has_several_certificates_and_each_has_its_own_end() {
     let refusal = refusal.map(|_| ()).unwrap_err();
     assert_eq!(refusal.code, Code::CertificateNotYetValid);
     assert_eq!(refusal.code.class(), Class::Passing);
+}
+
+#[tokio::test]
+async fn a_products_grace_holds_for_its_claims_and_the_journal_says_so() {
+    let world = World::with(|product| product.bootstrap_grace_days = 60).await;
+    let mut fleet = Fleet::on(world, |claim| claim.bootstrap_grace_days = 30).await;
+    fleet.claim_certificate = issue(&fleet.world, "line-1", &Key::new(), 86_400).await;
+    fleet.world.pass(61 * 86_400);
+    let pending = fleet.certify(&Key::new()).await.unwrap();
+    fleet.register(&pending, "sn-1").await.unwrap();
+    let told = fleet
+        .world
+        .journal("device-registered", "thermo-sn-1")
+        .await;
+    assert_eq!(told[0]["grace"], START.plus(86_400).to_string());
+    fleet.world.pass(1);
+    assert_eq!(code(fleet.certify(&Key::new()).await), Code::ClaimExpired);
+}
+
+#[tokio::test]
+async fn a_closed_door_gives_no_certificate_and_registers_none_that_was_given() {
+    let fleet = Fleet::new().await;
+    let (key, given) = (Key::new(), Key::new());
+    let (_, certificate) = fleet.provisioned("sn-1").await;
+    let pending = fleet.certify(&given).await.unwrap();
+    fleet
+        .world
+        .apply(Product {
+            doors: Some(vec![Door::Est, Door::JustInTime]),
+            ..Product::named("thermo")
+        })
+        .await;
+    assert_eq!(code(fleet.certify(&key).await), Code::DoorClosed);
+    assert_eq!(
+        code(fleet.register(&pending, "sn-2").await),
+        Code::DoorClosed
+    );
+    // The same question has the same answer, and who is in stays.
+    assert_eq!(fleet.certify(&given).await.unwrap().der, pending.der);
+    fleet.world.verify(&certificate).await.unwrap();
+    fleet.world.apply(Product::named("thermo")).await;
+    fleet.register(&pending, "sn-2").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_claim_brings_no_hardware_that_does_not_look_like_the_products() {
+    let world = World::with(|product| product.serial_pattern = Some("sn-[0-9]".into())).await;
+    let fleet = Fleet::on(world, |_| {}).await;
+    let pending = fleet.certify(&Key::new()).await.unwrap();
+    let outcome = fleet.register(&pending, "sn-10").await;
+    assert_eq!(code(outcome), Code::HardwareUnfit);
+    // The certificate waits on.
+    fleet.register(&pending, "sn-1").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_weak_key_gets_no_certificate_by_claim() {
+    let fleet = Fleet::new().await;
+    let speaker = fleet.speaker().await.unwrap();
+    let (road, now) = (&fleet.world.road, fleet.world.now());
+    let csr = neighbours_csr();
+    let asked = road
+        .claim_certify(&speaker, &csr, mqtt(), &chance, now)
+        .await;
+    assert_eq!(code(asked), Code::KeyUnsound);
 }
 
 #[tokio::test]

@@ -37,14 +37,19 @@ pub struct World {
 impl World {
     /// With one product, `thermo`, changed by `change`.
     pub async fn with(change: impl FnOnce(&mut Product)) -> Self {
+        Self::signed_by(&["issuing"], change).await
+    }
+
+    /// With these issuing authorities, the first of which signs where nothing else is said.
+    pub async fn signed_by(issuers: &[&str], change: impl FnOnce(&mut Product)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let keys = directory.path().join("keys");
         let made = KeyDirectory::init(&keys, &Seal::File, true).unwrap();
-        for name in ["root", "issuing"] {
+        for name in ["root"].iter().chain(issuers) {
             made.create(name, KeyAlgorithm::P256).unwrap();
         }
         let signer = open_signer(directory.path());
-        let authority = authorities(&signer).await;
+        let authority = authorities(&signer, issuers).await;
         let ledger = Sqlite::open(&directory.path().join("imprint.db")).unwrap();
         let road = Registrar::new(ledger, signer, authority);
         let world = Self {
@@ -54,14 +59,27 @@ impl World {
         };
         let mut product = Product::named("thermo");
         change(&mut product);
-        product.check().unwrap();
+        world.apply(product).await;
         world
-            .road
-            .ledger()
+    }
+
+    /// Product `thermo` is so from now on.
+    pub async fn apply(&self, product: Product) {
+        product.check().unwrap();
+        let ledger = self.road.ledger();
+        ledger
             .product_apply(vec![product], "test", START)
             .await
             .unwrap();
-        world
+    }
+
+    /// Rows of the journal of one kind, about one subject: what they say.
+    pub async fn journal(&self, kind: &str, subject: &str) -> Vec<serde_json::Value> {
+        let rows = self.road.ledger().journal_read(0, 100_000).await.unwrap();
+        rows.iter()
+            .filter(|row| row.kind == kind && row.subject == subject)
+            .map(|row| serde_json::from_str(&row.detail).unwrap())
+            .collect()
     }
 
     pub async fn new() -> Self {
@@ -263,40 +281,47 @@ fn open_signer(directory: &Path) -> KeySigner {
     KeySigner::open(&directory.join("keys"), &Seal::File, true).unwrap()
 }
 
-/// A root of 20 years and an issuing authority of 10 under it.
-async fn authorities(signer: &KeySigner) -> Authorities {
+/// A root of 20 years and issuing authorities of 10 under it.
+async fn authorities(signer: &KeySigner, names: &[&str]) -> Authorities {
     let algorithm = SignatureAlgorithm::EcdsaSha256;
     let root_name = dn::common_name_der("Test Root", None);
-    let issuing_name = dn::common_name_der("Test Issuing", None);
     let key = |name: &str| PublicKey::parse(signer.public_key(name).unwrap()).unwrap();
-    let (root_key, issuing_key) = (key("root"), key("issuing"));
-    let authority = |name, public_key, years, path_len| certificate::Authority {
-        serial: [7; 20],
-        issuer_der: &root_name,
-        authority_key_id: subject_key_id(&root_key),
-        subject_der: name,
-        public_key,
-        subject_key_id: subject_key_id(public_key),
-        not_before: START.plus(-86_400),
-        not_after: START.plus(years * YEARS),
-        path_len,
-        crl_url: None,
-        issuer_url: None,
-        signature_algorithm: algorithm,
+    let root_key = key("root");
+    let authority = |name: &[u8], public_key: &PublicKey, years, path_len| {
+        certificate::Authority {
+            serial: [7; 20],
+            issuer_der: &root_name,
+            authority_key_id: subject_key_id(&root_key),
+            subject_der: name,
+            public_key,
+            subject_key_id: subject_key_id(public_key),
+            not_before: START.plus(-86_400),
+            not_after: START.plus(years * YEARS),
+            path_len,
+            crl_url: None,
+            issuer_url: None,
+            signature_algorithm: algorithm,
+        }
+        .to_be_signed()
     };
-    let mut made = Vec::new();
-    for to_be_signed in [
-        authority(&root_name, &root_key, 20, None).to_be_signed(),
-        authority(&issuing_name, &issuing_key, 10, Some(0)).to_be_signed(),
-    ] {
+    let signed = async |to_be_signed: Vec<u8>| {
         let signature = signer.sign("root", &to_be_signed).await.unwrap();
         let der = certificate::assemble(&to_be_signed, algorithm, &signature);
-        made.push(Certificate::parse(&der).unwrap());
+        Certificate::parse(&der).unwrap()
+    };
+    let root = signed(authority(&root_name, &root_key, 20, None)).await;
+    let mut issuers = Vec::new();
+    for &name in names {
+        let subject = match name {
+            "issuing" => "Test Issuing".to_owned(),
+            other => format!("Test {other}"),
+        };
+        let subject = dn::common_name_der(&subject, None);
+        let certificate = signed(authority(&subject, &key(name), 10, Some(0))).await;
+        issuers.push(Issuer::new(name, name, certificate, algorithm).unwrap());
     }
-    let issuing = made.pop().unwrap();
-    let issuer = Issuer::new("issuing", "issuing", issuing, algorithm).unwrap();
     let public_http = Some("http://ca.example".to_owned());
-    Authorities::new(vec![issuer], made, public_http).unwrap()
+    Authorities::new(issuers, vec![root], public_http).unwrap()
 }
 
 /// A device's key.
@@ -335,6 +360,33 @@ impl Key {
         PublicKey::parse(&self.spki).unwrap()
     }
 }
+
+/// An RSA key of 2048 bits whose factors are neighbours, as a SubjectPublicKeyInfo. Nobody has to
+/// steal its private half.
+pub fn neighbours() -> PublicKey {
+    let modulus = hex::decode(NEIGHBOURS.replace(char::is_whitespace, "")).unwrap();
+    // RSAPublicKey { modulus, 65537 } (RFC 8017 appendix A.1.1).
+    let mut bits = vec![0x30, 0x82, 0x01, 0x0a, 0x02, 0x82, 0x01, 0x01, 0x00];
+    bits.extend(modulus);
+    bits.extend([0x02, 0x03, 0x01, 0x00, 0x01]);
+    let algorithm = imprint_pkix::key::KeyAlgorithm::Rsa { bits: 2048 };
+    PublicKey::parse(&imprint_pkix::key::spki_der(algorithm, &bits)).unwrap()
+}
+
+/// A request on that key. Its signature is none: nobody should look so far.
+pub fn neighbours_csr() -> Vec<u8> {
+    let info = imprint_pkix::csr::request_info_der("a", neighbours().spki_der(), None);
+    imprint_pkix::csr::assemble(&info, SignatureAlgorithm::RsaPkcs1Sha256, &[1; 256])
+}
+
+/// The product of two primes of 1024 bits that differ by 210.
+const NEIGHBOURS: &str = "
+    b0aa8338735a73232b3a3c6a588af7b4841b281cba40d435cbcde13992087271aeec3c2710a8444744ae2cbdabda574f
+    f3b569a96f1cc74639783f82be49e9a1f5f1a852b7f25aebf1029f9612a66b9b461f5aefb5a432e9a4fe0e32c29de4dd
+    4c40099a1b9911eda35ad230fd34ab6690c1dd9b020eaa7435da20d7a4b45315b7b8ffc8cb751caa7f6a232cde8ec8cd
+    987ca2d729914b7035068da05a7eff8126d1fdb75f8c3ac1896c3d20b0319a3ed8d90b0eb865e3a8b4ca8dee264a195d
+    ade5b11ec465cf42c61f7815a8b5ddc6061cede8aebbe4275fdb984f83fa3e1a1f4bb8700138cd73e5866403e90e51c0
+    4e5deec90e14afa851a685e3bb21c07f";
 
 /// Different bytes each time, and the same in every run.
 pub fn chance(bytes: &mut [u8]) {

@@ -92,6 +92,8 @@ pub(super) async fn change<L: Ledger, S: Signer>(
     fleet.check()?;
     let present = present(admin).await?;
     fleet.fits(&present)?;
+    let authorities = admin.registrar.authorities().issuers().iter();
+    fleet.can_be_signed_for(&authorities.map(|one| one.name.as_str()).collect::<Vec<_>>())?;
     for template in &fleet.templates {
         let just_in_time = [fleet, &present]
             .iter()

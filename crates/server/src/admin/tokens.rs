@@ -260,6 +260,11 @@ impl From<OperatorError> for ApiError {
                 "hardware-missing",
                 "`imprint token new --hardware ID`, or `token.bound = false` in the fleet file.",
             ),
+            OperatorError::HardwareUnfit { .. } => (
+                StatusCode::BAD_REQUEST,
+                "hardware-unfit",
+                "Compare it with the label; if it is right, mend `serial_pattern` in the fleet file.",
+            ),
             OperatorError::TokenCount { .. } => (
                 StatusCode::BAD_REQUEST,
                 "request-unreadable",

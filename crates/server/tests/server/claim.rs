@@ -746,6 +746,28 @@ async fn a_registered_cas_device_is_a_member_by_its_first_connection() {
 }
 
 #[tokio::test]
+async fn a_ca_that_proved_nothing_wants_the_servers_own_name() {
+    let fleet = Fleet::start().await;
+    let foreign = Foreign::new("Acme Device CA");
+    register_ca(&fleet, &foreign, |_| {}).await;
+    let device = Device::new();
+    let certificate = foreign.issue(&device, "sn-1");
+    let verify = request("GET", "/v1/verify", &[], b"");
+    for other in ["fleet.example", "localhost.example", "ost"] {
+        let client = fleet.client_as(&device, &certificate).naming(other);
+        let reply = client.once(&verify).await;
+        assert_eq!(
+            (reply.status, reply.code()),
+            (403, "sni-missing"),
+            "{other}"
+        );
+    }
+    assert_eq!(devices(&fleet).await, 0);
+    let client = fleet.client_as(&device, &certificate).naming("LOCALHOST");
+    assert_eq!(client.once(&verify).await.json()["id"], "thermo-sn-1");
+}
+
+#[tokio::test]
 async fn a_hundred_first_connections_make_ten_devices() {
     let fleet = Fleet::start().await;
     let foreign = Foreign::new("Acme Device CA");

@@ -29,8 +29,9 @@ async fn a_device_learns_its_profile_by_token_before_and_by_certificate_after() 
             connection: ConnectionProfile {
                 endpoint: "mqtts://broker.example:8883".into(),
                 topic_prefix: "fleet/{product}/{device}".into(),
-                groups: vec!["all".into(), "{product}-early".into()],
             },
+            groups: vec!["thermo-early".into(), "all".into()],
+            attributes: [("site".to_owned(), "north".to_owned())].into(),
             ..Product::named("thermo")
         })
         .await;
@@ -59,7 +60,8 @@ async fn a_device_learns_its_profile_by_token_before_and_by_certificate_after() 
     assert_eq!(by_token["device"], "thermo-sn-1");
     assert_eq!(by_token["endpoint"], "mqtts://broker.example:8883");
     assert_eq!(by_token["topic_prefix"], "fleet/thermo/thermo-sn-1");
-    assert_eq!(by_token["groups"], json!(["all", "thermo-early"]));
+    assert_eq!(by_token["groups"], json!(["thermo-early", "all"]));
+    assert_eq!(by_token["attributes"], json!({ "site": "north" }));
     assert_eq!(by_token["quarantine"], "strict");
     let life = 365 * 86_400 * 2 / 3;
     let renewal = by_token["renew_after"].as_i64().unwrap() - fleet.now().0;

@@ -356,3 +356,23 @@ fn a_state_is_one_of_its_words_and_looking_makes_no_table() {
         .unwrap();
     assert_eq!(sound, "ok");
 }
+
+#[test]
+fn groups_of_a_product_move_out_of_its_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("imprint.db");
+    of_version_1(&path);
+    let old = r#"{"name":"valve","connection":{"endpoint":"mqtts://a","groups":["b","a"]}}"#;
+    let db = Connection::open(&path).unwrap();
+    db.execute(
+        "INSERT INTO product (name, definition) VALUES ('valve', ?1)",
+        [old],
+    )
+    .unwrap();
+    drop(db);
+    Sqlite::open(&path).unwrap().close().unwrap();
+    let db = Connection::open(&path).unwrap();
+    let valve = crate::product::by_name(&db, "valve").unwrap().unwrap();
+    assert_eq!(valve.groups, ["b", "a"]);
+    assert_eq!(valve.connection.endpoint, "mqtts://a");
+}

@@ -115,6 +115,7 @@ fn grant(n: u8) -> Grant {
         sealed_key: None,
         not_before: NOW,
         not_after: NOW.plus(9_999),
+        past_end: None,
         origin_of_request: RequestOrigin {
             at: Ticks::default(),
             door: "est",

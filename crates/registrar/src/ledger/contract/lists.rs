@@ -4,7 +4,7 @@ use imprint_identity::Step;
 
 use super::*;
 use crate::ledger::{CrlRecord, DeviceAct, RefusalSample, Report, RevocationReason};
-use crate::product::{ConnectionProfile, KeyKind, QuarantineRule};
+use crate::product::{KeyKind, QuarantineRule};
 
 /// [`Ledger::product_apply`], [`Ledger::product_list`].
 pub async fn products_are_kept_as_they_are_and_listed_by_name<P: Place>(bench: &mut Bench<P>) {
@@ -16,10 +16,11 @@ pub async fn products_are_kept_as_they_are_and_listed_by_name<P: Place>(bench: &
     gate.quarantine = QuarantineRule::Strict;
     gate.certificate.lifetime_days = 0;
     gate.token.bound = true;
-    gate.connection = ConnectionProfile {
-        groups: vec!["a \" b".into(), "c".into()],
-        ..Default::default()
-    };
+    gate.connection.topic_prefix = "a \" b".into();
+    gate.groups = vec!["b".into(), "a".into()];
+    gate.attributes = [("site".into(), "north".into())].into();
+    gate.doors = Some(vec![crate::door::Door::Est]);
+    gate.serial_pattern = Some("\"[a-z]+\\d".into());
     let valve = Product::named("valve");
     let thermo = Product::named("thermo");
     let both = vec![valve.clone(), gate.clone()];

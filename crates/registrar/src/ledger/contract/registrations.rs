@@ -113,6 +113,7 @@ fn registration(
         thing: Some(thing(&name(n))),
         held: false,
         listed: false,
+        past_end: None,
         origin_of_request: mqtt(),
     }
 }

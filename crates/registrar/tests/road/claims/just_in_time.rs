@@ -16,7 +16,7 @@ use imprint_registrar::ledger::{
     Generation,
 };
 use imprint_registrar::verify::Member;
-use imprint_registrar::{Code, Ledger as _, Refusal, Serial};
+use imprint_registrar::{Code, Door, Ledger as _, Product, Refusal, Serial};
 
 use super::support::*;
 use crate::support::*;
@@ -263,6 +263,86 @@ async fn a_device_of_a_registered_ca_is_provisioned_at_its_first_connection() {
             Generation::Renewal(Serial::of_foreign(&der))
         );
     }
+}
+
+#[tokio::test]
+async fn a_closed_door_takes_no_newcomer_in_and_keeps_nobody_out() {
+    let fleet = Fleet::new().await;
+    let inside = fleet.maker.device("sn-1", &Key::new());
+    let outside = fleet.maker.device("sn-2", &Key::new());
+    fleet.connect(&inside).await.unwrap();
+    let product = Product {
+        doors: Some(vec![Door::Est]),
+        ..Product::named("thermo")
+    };
+    fleet.world.apply(product).await;
+    assert_eq!(code(fleet.connect(&outside).await), Code::DoorClosed);
+    fleet.connect(&inside).await.unwrap();
+    let product = Product {
+        serial_pattern: Some("sn-[3-9]".into()),
+        ..Product::named("thermo")
+    };
+    fleet.world.apply(product).await;
+    assert_eq!(code(fleet.connect(&outside).await), Code::HardwareUnfit);
+    fleet.connect(&inside).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_that_ended_on_the_shelf_is_good_for_its_products_grace() {
+    const DAY: i64 = 86_400;
+    for intermediate in [false, true] {
+        let world = World::with(|product| product.bootstrap_grace_days = 10).await;
+        let maker = Maker::new("Acme", None, intermediate);
+        let fleet = Fleet::with(world, maker, |_| {}).await;
+        let (key, late) = (Key::new(), Key::new());
+        let der = |name, key: &Key| fleet.maker.device_from(name, key, START, START.plus(DAY));
+        let (on_time, too_late) = (der("sn-1", &key), der("sn-2", &late));
+        fleet.world.pass(11 * DAY);
+        // It is a member, and renews into a certificate of ours.
+        fleet.connect(&on_time).await.unwrap();
+        let told = fleet
+            .world
+            .journal("device-registered", "thermo-sn-1")
+            .await;
+        assert_eq!(told[0]["grace"], START.plus(DAY).to_string());
+        fleet.world.verify(&on_time).await.unwrap();
+        let renewed = fleet.world.renew(&key, &on_time).await.unwrap();
+        fleet.world.verify(&renewed.certificate).await.unwrap();
+        // A second later it is over, for who came and for who did not.
+        fleet.world.pass(1);
+        for certificate in [&on_time, &too_late] {
+            let outcome = fleet.connect(certificate).await;
+            assert_eq!(code(outcome), Code::CertificateExpired);
+        }
+        fleet.world.verify(&renewed.certificate).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_on_a_weak_key_makes_no_device() {
+    let fleet = Fleet::new().await;
+    let (public, issuer) = (neighbours(), fleet.maker.root_key.public());
+    let algorithm = SignatureAlgorithm::EcdsaSha256;
+    let to_be_signed = certificate::Leaf {
+        serial: [3; 20],
+        issuer_der: &dn::common_name_der("Acme", None),
+        authority_key_id: subject_key_id(&issuer),
+        subject_common_name: "sn-1",
+        public_key: &public,
+        subject_key_id: subject_key_id(&public),
+        not_before: START,
+        not_after: START.plus(YEARS),
+        hardware: None,
+        uris: &[],
+        dns_names: &[],
+        crl_url: None,
+        issuer_url: None,
+        signature_algorithm: algorithm,
+    }
+    .to_be_signed();
+    let signature = fleet.maker.root_key.sign(&to_be_signed);
+    let der = certificate::assemble(&to_be_signed, algorithm, &signature);
+    assert_eq!(code(fleet.connect(&der).await), Code::KeyUnsound);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -373,9 +373,9 @@ pub struct ThingView {
     pub thing_type: Option<String>,
     /// Its billing group.
     pub billing_group: Option<String>,
-    /// The groups that it is in.
+    /// The groups that it is in, by a template or by its product.
     pub groups: Vec<String>,
-    /// Its attributes.
+    /// Its attributes, by a template or by its product.
     pub attributes: BTreeMap<String, String>,
     /// The policies on its certificate.
     pub policies: Vec<String>,
@@ -395,8 +395,8 @@ impl From<&ThingRecord> for ThingView {
             device: record.device.to_string(),
             thing_type: values.thing_type.clone(),
             billing_group: values.billing_group.clone(),
-            groups: values.groups.clone(),
-            attributes: values.attributes.clone(),
+            groups: record.given.groups_with(&values.groups),
+            attributes: record.given.attributes_with(&values.attributes),
             policies: values.policies.clone(),
             created_at: moment(record.created_at),
             updated_at: moment(record.updated_at),

@@ -1,5 +1,7 @@
 //! Devices and their certificates.
 
+use std::collections::BTreeMap;
+
 use imprint_identity::UnixTime;
 use imprint_pkix::pem;
 use imprint_registrar::ledger::{
@@ -61,6 +63,10 @@ pub struct DeviceFileView {
     /// The device.
     #[serde(flatten)]
     pub device: DeviceView,
+    /// The groups that it is in, by its product and by the thing that a template made of it.
+    pub groups: Vec<String>,
+    /// Its attributes, by its product and by the thing that a template made of it.
+    pub attributes: BTreeMap<String, String>,
     /// Its certificates, newest first.
     pub certificates: Vec<CertificateView>,
     /// The keys that wait for approval.
@@ -81,8 +87,12 @@ impl DeviceFileView {
             key: key.to_string(),
             since: moment(*since),
         });
+        let values = file.thing.as_ref().map(|thing| &thing.values);
+        let own = values.cloned().unwrap_or_default();
         Self {
             device: DeviceView::from(&file.device),
+            groups: file.given.groups_with(&own.groups),
+            attributes: file.given.attributes_with(&own.attributes),
             certificates: file
                 .certificates
                 .iter()

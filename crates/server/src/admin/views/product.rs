@@ -2,6 +2,8 @@
 //!
 //! The same keys as in the fleet file; `a_view_says_what_the_product_says` below keeps them so.
 
+use std::collections::BTreeMap;
+
 use imprint_registrar::product::Product;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -15,12 +17,22 @@ pub struct ProductView {
     /// The rule for the names of its devices.
     #[schema(example = "{product}-{hardware}")]
     pub naming: String,
+    /// The issuing authority that signs for its devices; null for the server's first.
+    pub ca: Option<String>,
+    /// The doors by which newcomers are taken in: `est`, `claim`, `just-in-time`, ...; null for every
+    /// door that there is.
+    pub doors: Option<Vec<String>>,
     /// Whether only hardware on the allowlist may enroll.
     pub allowlist: bool,
+    /// What the value of a hardware id looks like, as a regular expression that has to fit all of it;
+    /// null for anything.
+    pub serial_pattern: Option<String>,
     /// Whether an operator must approve each new device and key.
     pub approval: bool,
     /// The least proof of hardware identity that is accepted.
     pub minimum_strength: String,
+    /// So many days past its end a bootstrap credential is still heard.
+    pub bootstrap_grace_days: u32,
     /// Key types that are accepted: `p256`, `p384`, `ed25519`, `rsa`.
     pub keys: Vec<String>,
     /// What its devices do when a passing cause has outlasted every attempt: `default`, `strict`.
@@ -33,6 +45,10 @@ pub struct ProductView {
     pub certificate: CertificateProfileView,
     /// The rules for its tokens.
     pub token: TokenPolicyView,
+    /// The groups that each of its devices is in.
+    pub groups: Vec<String>,
+    /// The attributes that each of its devices has.
+    pub attributes: BTreeMap<String, String>,
     /// What a device is told about the fleet it has joined.
     pub connection: ConnectionView,
     /// How fast its newcomers are let in.
@@ -79,8 +95,6 @@ pub struct ConnectionView {
     pub endpoint: String,
     /// The beginning of its MQTT topics.
     pub topic_prefix: String,
-    /// Groups that it belongs to from the start.
-    pub groups: Vec<String>,
 }
 
 impl TryFrom<&Product> for ProductView {
@@ -93,12 +107,19 @@ impl TryFrom<&Product> for ProductView {
 
 #[cfg(test)]
 mod tests {
+    use imprint_registrar::Door;
+
     use super::*;
 
     #[test]
     fn a_view_says_what_the_product_says() {
         let mut product = Product::named("thermo");
-        product.connection.groups = vec!["a".into(), "b".into()];
+        product.groups = vec!["a".into(), "b".into()];
+        product.attributes = [("site".into(), "north".into())].into();
+        product.doors = Some(Door::ALL.to_vec());
+        product.serial_pattern = Some("[0-9]+".into());
+        product.ca = Some("issuing".into());
+        product.bootstrap_grace_days = 30;
         product.certificate.dns = "{device}.devices.example".into();
         let view = ProductView::try_from(&product).unwrap();
         assert_eq!(

@@ -7,12 +7,15 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use imprint_pkix::certs_only;
-use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{default_provider, sign};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore, SignatureScheme, SupportedProtocolVersion};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -27,6 +30,7 @@ pub(crate) struct Client {
     pub(crate) versions: Vec<&'static SupportedProtocolVersion>,
     pub(crate) alpn: Vec<Vec<u8>>,
     identity: Option<Arc<CertifiedKey>>,
+    name: &'static str,
 }
 
 impl Client {
@@ -40,7 +44,14 @@ impl Client {
             versions: vec![&rustls::version::TLS12, &rustls::version::TLS13],
             alpn: Vec::new(),
             identity: None,
+            name: LOCALHOST,
         }
+    }
+
+    /// Asks TLS for a server of this name, and takes the one that is there.
+    pub(crate) const fn naming(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
     }
 
     pub(crate) fn with_identity(mut self, certificate: &[u8], pkcs8: &[u8]) -> Self {
@@ -60,8 +71,14 @@ impl Client {
     pub(crate) fn config(&self) -> Arc<ClientConfig> {
         let builder = ClientConfig::builder_with_provider(Arc::new(self.provider.clone()))
             .with_protocol_versions(&self.versions)
-            .unwrap()
-            .with_root_certificates(Arc::clone(&self.roots));
+            .unwrap();
+        let provider = Arc::new(self.provider.clone());
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::clone(&self.roots), provider);
+        let localhost = Arc::new(Localhost(verifier.build().unwrap()));
+        let builder = builder
+            .dangerous()
+            .with_custom_certificate_verifier(localhost);
         let mut config = match &self.identity {
             Some(identity) => builder.with_client_cert_resolver(Arc::new(Shows(identity.clone()))),
             None => builder.with_no_client_auth(),
@@ -92,7 +109,7 @@ impl Client {
         tcp.write_all(header).await?;
         // Or the request waits 40 ms for the acknowledgement of our Finished.
         tcp.set_nodelay(true)?;
-        let name = ServerName::try_from("localhost").unwrap();
+        let name = ServerName::try_from(self.name).unwrap();
         Ok(Connection {
             tls: TlsConnector::from(config).connect(name, tcp).await?,
         })
@@ -105,6 +122,49 @@ impl Client {
         connection.reply().await.expect("a reply")
     }
 }
+
+/// Wants a certificate for `localhost`, whatever was asked for.
+#[derive(Debug)]
+struct Localhost(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for Localhost {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let name = ServerName::try_from(LOCALHOST).unwrap();
+        self.0
+            .verify_server_cert(end_entity, intermediates, &name, ocsp, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+const LOCALHOST: &str = "localhost";
 
 /// Shows its certificate to everybody, whatever it is.
 #[derive(Debug)]
