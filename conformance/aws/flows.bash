@@ -26,6 +26,9 @@ apply <<TOML
 [[product]]
 name = "thermo"
 
+[[policy]]
+name = "devices"
+
 [[template]]
 name = "t1"
 product = "thermo"

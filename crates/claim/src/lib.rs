@@ -24,7 +24,7 @@ pub use message::{
 pub use refusal::{Class, Refusal, Rejected, Retry};
 pub use template::{
     CertificateChoice, CertificateParameters, CertificateStatus, Evaluated, EvaluationError,
-    EvaluationFault, MAX_TEMPLATE, Override, Overrides, Policy, Position, Template, TemplateError,
-    ThingSpec, Use,
+    EvaluationFault, MAX_TEMPLATE, Names, Override, Overrides, Policy, Position, Template,
+    TemplateError, ThingSpec, Use,
 };
 pub use topic::{Call, Direction, Format, ReservedTopic, Topic, TopicError, reserved};

@@ -108,6 +108,7 @@ const SAID: &[(&str, Said)] = &[
     ("hook-reply-unreadable", (400, "InvalidResult", "Provisioning hook result is in an invalid format.")),
     ("thing-invalid",        (400, "InvalidParameters", "Parameters are invalid.")),
     ("thing-differs",        (400, "ProvisioningFailed", "Existing resource conflicts with the one in the template.")),
+    ("registry-missing",     (400, "ProvisioningFailed", "{} not found.")),
     ("thing-taken",          (400, "ProvisioningFailed", "Existing resource conflicts with the one in the template.")),
     ("busy",                 THROTTLED),
     ("guessing-limited",     THROTTLED),

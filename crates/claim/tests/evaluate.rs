@@ -197,3 +197,31 @@ fn texts(value: &Value) -> BTreeMap<String, String> {
         .map(|(name, value)| (name.clone(), text(value)))
         .collect()
 }
+
+#[test]
+fn a_template_says_what_it_names_whatever_the_device_says() {
+    let body = r#"{"Parameters": {"SerialNumber": {"Type": "String"}},
+      "Resources": {
+        "thing": {"Type": "AWS::IoT::Thing", "Properties": {
+          "ThingTypeName": "sensor",
+          "ThingGroups": ["north", {"Fn::Sub": "room-${SerialNumber}"}, "south"],
+          "BillingGroup": "books"}},
+        "certificate": {"Type": "AWS::IoT::Certificate", "Properties": {
+          "CertificateId": {"Ref": "AWS::IoT::Certificate::Id"}}},
+        "a": {"Type": "AWS::IoT::Policy", "Properties": {"PolicyName": "devices"}},
+        "b": {"Type": "AWS::IoT::Policy", "Properties": {
+          "PolicyDocument": {"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Action": "iot:Connect", "Resource": "*"}]}}},
+        "c": {"Type": "AWS::IoT::Policy", "Properties": {"PolicyName": {"Ref": "SerialNumber"}}}}}"#;
+    let template = Template::parse(body).unwrap();
+    let names = template.names();
+    assert_eq!(names.groups, ["north", "south"]);
+    assert_eq!(names.thing_type, Some("sensor"));
+    assert_eq!(names.policies, ["devices"]);
+    let bare = r#"{"Resources": {"certificate": {"Type": "AWS::IoT::Certificate", "Properties": {
+      "CertificateId": {"Ref": "AWS::IoT::Certificate::Id"}}}}}"#;
+    assert_eq!(
+        Template::parse(bare).unwrap().names(),
+        imprint_claim::Names::default()
+    );
+}

@@ -245,7 +245,8 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                         self.may_enter(&device, &product, &claim.generation, &request.origin)?;
                         in_turn = true;
                     }
-                    let wait = issue::wait(enrollment, &device, &appraised, &facts, &ask, request, now);
+                    let wait =
+                        issue::wait(enrollment, &device, &appraised, &facts, &ask, request, now);
                     match self.ledger.enrollment_wait(wait, now).await? {
                         Waited::Changed => continue,
                         outcome => return Err(outcome.refusal().about(device.as_str())),

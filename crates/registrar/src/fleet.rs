@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::claims::definition::{Claim, DefinitionError, RegisteredCa, Template};
 use crate::product::{Product, ProductError};
+use crate::registry::{Kind, Named, Policy, Reference};
 
 /// The fleet file.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -15,6 +16,15 @@ pub struct Fleet {
     /// Its products.
     #[serde(rename = "product")]
     pub products: Vec<Product>,
+    /// Groups of things.
+    #[serde(rename = "group")]
+    pub groups: Vec<Named>,
+    /// Types of things.
+    #[serde(rename = "thing_type")]
+    pub thing_types: Vec<Named>,
+    /// Policies on devices' certificates.
+    #[serde(rename = "policy")]
+    pub policies: Vec<Policy>,
     /// Its provisioning templates.
     #[serde(rename = "template")]
     pub templates: Vec<Template>,
@@ -33,6 +43,10 @@ impl Fleet {
     /// Checks every part by itself, and that no name stands twice.
     pub fn check(&self) -> Result<(), FleetError> {
         self.products.iter().try_for_each(Product::check)?;
+        self.groups.iter().try_for_each(|one| one.check("group"))?;
+        let mut types = self.thing_types.iter();
+        types.try_for_each(|one| one.check("thing type"))?;
+        self.policies.iter().try_for_each(Policy::check)?;
         self.templates.iter().try_for_each(Template::check)?;
         self.claims.iter().try_for_each(Claim::check)?;
         for ca in &self.registered_cas {
@@ -62,6 +76,7 @@ impl Fleet {
                 "proof",
                 Object::RegisteredCa,
                 name,
+                Nearest::of(name, self.registered_cas.iter().map(|ca| ca.name.as_str())),
             )),
             None => Ok(()),
         }
@@ -69,12 +84,18 @@ impl Fleet {
 
     fn names(&self) -> Vec<(Object, &str)> {
         let products = self.products.iter().map(|one| one.name.as_str());
+        let groups = self.groups.iter().map(|one| one.name.as_str());
+        let types = self.thing_types.iter().map(|one| one.name.as_str());
+        let policies = self.policies.iter().map(|one| one.name.as_str());
         let templates = self.templates.iter().map(|one| one.name.as_str());
         let claims = self.claims.iter().map(|one| one.name.as_str());
         let cas = self.registered_cas.iter().map(|one| one.name.as_str());
         let of = |object| move |name| (object, name);
         products
             .map(of(Object::Product))
+            .chain(groups.map(of(Object::Group)))
+            .chain(types.map(of(Object::ThingType)))
+            .chain(policies.map(of(Object::Policy)))
             .chain(templates.map(of(Object::Template)))
             .chain(claims.map(of(Object::Claim)))
             .chain(cas.map(of(Object::RegisteredCa)))
@@ -88,9 +109,36 @@ impl Fleet {
                 let mut products = fleet.products.iter();
                 products.any(|product| product.name == wanted)
             });
-            let error = || unknown(object, name, "product", Object::Product, wanted);
+            let error = || {
+                let known = [self, present]
+                    .into_iter()
+                    .flat_map(|fleet| &fleet.products);
+                let known = known.map(|product| product.name.as_str());
+                let nearest = Nearest::of(wanted, known);
+                unknown(object, name, "product", Object::Product, wanted, nearest)
+            };
             if there { Ok(()) } else { Err(error()) }
         };
+        for one in &self.products {
+            let mut groups = one.groups.iter();
+            let there = |name: &String| {
+                [self, present]
+                    .iter()
+                    .any(|fleet| fleet.has(Kind::Group, name))
+            };
+            if let Some(missing) = groups.find(|name| !there(name)) {
+                let known = [self, present].into_iter().flat_map(|fleet| &fleet.groups);
+                let known = known.map(|group| group.name.as_str());
+                return Err(FleetError::Unknown {
+                    object: Object::Product,
+                    name: one.name.clone(),
+                    key: "groups",
+                    wants: Object::Group,
+                    wanted: missing.clone(),
+                    nearest: Nearest::of(missing, known),
+                });
+            }
+        }
         for template in &self.templates {
             product(Object::Template, &template.name, &template.product)?;
         }
@@ -142,6 +190,7 @@ impl Fleet {
             Some((product, ca)) => Err(FleetError::NoAuthority {
                 product: product.name.clone(),
                 wanted: ca.to_owned(),
+                nearest: Nearest::of(ca, authorities.iter().copied()),
                 authorities: authorities.join(", "),
             }),
         }
@@ -158,7 +207,14 @@ impl Fleet {
     ) -> Result<(), FleetError> {
         match self.template(wanted).or_else(|| present.template(wanted)) {
             None if wanted == product => Ok(()),
-            None => Err(unknown(object, name, key, Object::Template, wanted)),
+            None => {
+                let known = [self, present]
+                    .into_iter()
+                    .flat_map(|fleet| &fleet.templates);
+                let nearest = Nearest::of(wanted, known.map(|one| one.name.as_str()));
+                let wants = Object::Template;
+                Err(unknown(object, name, key, wants, wanted, nearest))
+            }
             Some(template) if template.product == product => Ok(()),
             Some(template) => Err(FleetError::OtherProduct {
                 object,
@@ -168,6 +224,27 @@ impl Fleet {
                 product: template.product.clone(),
             }),
         }
+    }
+
+    /// Whether there is a group, type or policy of this name.
+    #[must_use]
+    pub fn has(&self, kind: Kind, name: &str) -> bool {
+        self.names_of(kind).any(|one| one == name)
+    }
+
+    /// The names of all groups, types or policies.
+    pub fn names_of(&self, kind: Kind) -> impl Iterator<Item = &str> {
+        let named: &[Named] = match kind {
+            Kind::Group => &self.groups,
+            Kind::ThingType => &self.thing_types,
+            Kind::Policy => &[],
+        };
+        let policies: &[Policy] = match kind {
+            Kind::Policy => &self.policies,
+            _ => &[],
+        };
+        let named = named.iter().map(|one| one.name.as_str());
+        named.chain(policies.iter().map(|one| one.name.as_str()))
     }
 
     /// The template of this name.
@@ -207,6 +284,24 @@ impl Fleet {
             let default = serde_json::to_value(Product::named(&one.name))?;
             let (before, after) = (serde_json::to_value(before)?, serde_json::to_value(one)?);
             note(Object::Product, &one.name, before, default, after);
+        }
+        for (object, ours, theirs) in [
+            (Object::Group, &self.groups, &present.groups),
+            (Object::ThingType, &self.thing_types, &present.thing_types),
+        ] {
+            for one in ours {
+                let before = theirs.iter().find(|other| other.name == one.name);
+                let default = serde_json::to_value(Named::new(&one.name))?;
+                let (before, after) = (serde_json::to_value(before)?, serde_json::to_value(one)?);
+                note(object, &one.name, before, default, after);
+            }
+        }
+        for one in &self.policies {
+            let mut policies = present.policies.iter();
+            let before = policies.find(|other| other.name == one.name);
+            let default = bare::<Policy>(&one.name, &[])?;
+            let (before, after) = (serde_json::to_value(before)?, serde_json::to_value(one)?);
+            note(Object::Policy, &one.name, before, default, after);
         }
         for one in &self.templates {
             let before = present.template(&one.name);
@@ -296,6 +391,12 @@ pub struct Change {
 pub enum Object {
     /// `[[product]]`
     Product,
+    /// `[[group]]`
+    Group,
+    /// `[[thing_type]]`
+    ThingType,
+    /// `[[policy]]`
+    Policy,
     /// `[[template]]`
     Template,
     /// `[[claim]]`
@@ -305,11 +406,28 @@ pub enum Object {
 }
 
 impl Object {
+    /// The one that is called so in an error.
+    fn of_kind(kind: &str) -> Option<Self> {
+        let all = [
+            Self::Product,
+            Self::Group,
+            Self::ThingType,
+            Self::Policy,
+            Self::Template,
+            Self::Claim,
+            Self::RegisteredCa,
+        ];
+        all.into_iter().find(|object| object.to_string() == kind)
+    }
+
     /// Its key in the file.
     #[must_use]
     pub const fn key(self) -> &'static str {
         match self {
             Self::Product => "product",
+            Self::Group => "group",
+            Self::ThingType => "thing_type",
+            Self::Policy => "policy",
             Self::Template => "template",
             Self::Claim => "claim",
             Self::RegisteredCa => "registered_ca",
@@ -321,6 +439,7 @@ impl std::fmt::Display for Object {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::RegisteredCa => "CA",
+            Self::ThingType => "thing type",
             other => other.key(),
         })
     }
@@ -346,7 +465,7 @@ pub enum FleetError {
     },
     /// Something that is named is not there.
     #[error(
-        "{object} {name:?}, `{key}`: there is no {wants} {wanted:?}, neither in the file nor in the fleet"
+        "{object} {name:?}, `{key}`: there is no {wants} {wanted:?}, neither in the file nor in the fleet{nearest}"
     )]
     Unknown {
         /// What names it.
@@ -359,10 +478,24 @@ pub enum FleetError {
         wants: Object,
         /// By which name.
         wanted: String,
+        /// What it may have meant.
+        nearest: Nearest,
+    },
+    /// A template names what the registry does not have.
+    #[error(
+        "template {template:?} names {missing}, which is neither in the file nor in the fleet{nearest}"
+    )]
+    Missing {
+        /// The template.
+        template: String,
+        /// What it names.
+        missing: Reference,
+        /// What it may have meant.
+        nearest: Nearest,
     },
     /// An issuing authority that the server does not have.
     #[error(
-        "product {product:?}, `ca`: this server has no issuing authority {wanted:?}; it has {authorities}"
+        "product {product:?}, `ca`: this server has no issuing authority {wanted:?}, but {authorities}{nearest}"
     )]
     NoAuthority {
         /// The product.
@@ -371,6 +504,8 @@ pub enum FleetError {
         wanted: String,
         /// Those that there are.
         authorities: String,
+        /// What it may have meant.
+        nearest: Nearest,
     },
     /// A template of another product.
     #[error("{object} {name:?}, `{key}`: template {template:?} is of product {product:?}")]
@@ -402,12 +537,36 @@ pub enum FleetError {
     },
 }
 
+impl FleetError {
+    /// Where in the file it is: the object, its name and the key.
+    #[must_use]
+    pub fn place(&self) -> Option<(Object, &str, &'static str)> {
+        match self {
+            Self::Product(error) => Some((Object::Product, &error.product, error.key)),
+            Self::Definition(error) => Some((Object::of_kind(error.kind)?, &error.name, error.key)),
+            Self::Twice { object, name } => Some((*object, name, "name")),
+            Self::Unknown {
+                object, name, key, ..
+            }
+            | Self::OtherProduct {
+                object, name, key, ..
+            }
+            | Self::Fixed {
+                object, name, key, ..
+            } => Some((*object, name, key)),
+            Self::Missing { template, .. } => Some((Object::Template, template, "name")),
+            Self::NoAuthority { product, .. } => Some((Object::Product, product, "ca")),
+        }
+    }
+}
+
 fn unknown(
     object: Object,
     name: &str,
     key: &'static str,
     wants: Object,
     wanted: &str,
+    nearest: Nearest,
 ) -> FleetError {
     FleetError::Unknown {
         object,
@@ -415,8 +574,37 @@ fn unknown(
         key,
         wants,
         wanted: wanted.to_owned(),
+        nearest,
     }
 }
+
+/// The known name that was most likely meant, if one is like it: `; did you mean "thermo"?`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Nearest(Option<String>);
+
+impl Nearest {
+    /// Among these.
+    #[must_use]
+    pub fn of<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Self {
+        let likely = known
+            .map(|name| (strsim::jaro_winkler(wanted, name), name))
+            .filter(|(likeness, _)| *likeness > ALIKE)
+            .max_by(|(one, _), (other, _)| one.total_cmp(other));
+        Self(likely.map(|(_, name)| name.to_owned()))
+    }
+}
+
+impl std::fmt::Display for Nearest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Some(name) => write!(f, "; did you mean {name:?}?"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// From here on two names are alike.
+const ALIKE: f64 = 0.7;
 
 #[cfg(test)]
 mod tests {
@@ -427,12 +615,20 @@ mod tests {
             "name": "field", "product": "thermo", "body": "{}"
         }))
         .unwrap();
+        let policy = Policy {
+            name: "devices".into(),
+            description: String::new(),
+            document: Some("{}".into()),
+        };
         let claim = Claim {
             templates: vec!["field".into(), "thermo".into()],
             ..Claim::named("line-1", "thermo")
         };
         Fleet {
             products: vec![Product::named("thermo"), Product::named("valve")],
+            groups: vec![Named::new("hall")],
+            thing_types: vec![Named::new("sensor")],
+            policies: vec![policy],
             templates: vec![template],
             claims: vec![claim],
             ..Fleet::default()
@@ -452,6 +648,9 @@ mod tests {
         let want = [
             "product thermo",
             "product valve",
+            "group hall",
+            "thing type sensor",
+            "policy devices",
             "template field",
             "claim line-1",
         ];
@@ -470,6 +669,9 @@ mod tests {
                 { "name": "thermo", "certificate": { "lifetime_days": 30 } },
                 { "name": "valve" },
             ],
+            "group": [{ "name": "hall" }],
+            "thing_type": [{ "name": "sensor" }],
+            "policy": [{ "name": "devices", "document": "{}" }],
             "template": [{ "name": "field", "product": "thermo", "body": "{}" }],
             "claim": [{
                 "name": "line-1",
@@ -485,7 +687,18 @@ mod tests {
     #[test]
     fn what_is_named_has_to_be_there_and_of_the_same_product() {
         type Break = fn(&mut Fleet);
-        let rows: [(&str, Break); 6] = [
+        let rows: [(&str, Break); 9] = [
+            (
+                "product \"thermo\", `groups`: there is no group \"hal\", neither in the file nor in \
+                 the fleet; did you mean \"hall\"?",
+                |fleet| fleet.products[0].groups = vec!["hall".into(), "hal".into()],
+            ),
+            ("group \"hall\" stands twice", |fleet| {
+                fleet.groups.push(Named::new("hall"));
+            }),
+            ("thing type \"a b\", `name`: ", |fleet| {
+                fleet.thing_types.push(Named::new("a b"));
+            }),
             (
                 "claim \"line-1\", `product`: there is no product \"gone\"",
                 |fleet| {

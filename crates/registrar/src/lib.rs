@@ -23,6 +23,7 @@ pub mod pace;
 pub mod permit;
 pub mod product;
 pub mod refusal;
+pub mod registry;
 pub mod serial;
 pub mod signer;
 pub mod tokens;

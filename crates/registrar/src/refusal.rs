@@ -349,6 +349,9 @@ catalogue! {
     TemplateInvalid "template-invalid" Passing SLOWLY, Register,
         "The provisioning template can't be used.",
         "Read the server's log and mend the template in the fleet file.";
+    RegistryMissing "registry-missing" Passing SLOWLY, Register,
+        "The template names a group, a type or a policy that the fleet does not have.",
+        "Add it to the fleet file, or set `create_missing = true` in the template.";
     HookRefused "hook-refused" Denied NEVER, Register,
         "The provisioning hook said no.",
         "Ask whoever runs the hook; it decides for each device.";

@@ -226,6 +226,7 @@ impl<L: Ledger, T: Tap> Ledger for Tapped<L, T> {
         claim_alarm(alarm: ClaimAlarm, now: UnixTime) -> Option<ClaimState>;
         template_list() -> Vec<Template>;
         authority_list() -> Vec<AuthorityRecord>;
+        registry_list() -> imprint_registrar::registry::Registry;
         thing_list(filter: &ThingFilter) -> Vec<ThingRecord>;
         policy_list() -> Vec<(String, Option<String>)>;
         arrival_facts(query: &ArrivalQuery, now: UnixTime) -> ArrivalFacts;

@@ -8,11 +8,12 @@ use serde_json::json;
 
 use crate::change::Change;
 use crate::fault::Fault;
-use crate::{claim, product};
+use crate::{claim, product, registry};
 
 /// All or none.
 pub(crate) fn apply(change: &Change<'_>, definitions: &Definitions) -> Result<(), Fault> {
     product::apply(change, &definitions.products)?;
+    registry::apply(change, &definitions.registry)?;
     apply_templates(change, &definitions.templates)?;
     claim::apply(change, &definitions.claims)?;
     apply_authorities(change, &definitions.authorities)

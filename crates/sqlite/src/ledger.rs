@@ -13,14 +13,15 @@ use imprint_registrar::ledger::{
     RegistrationQuery, Report, RequestOrigin, Settlement, SharedKeyFacts, ThingFilter, ThingRecord,
     TokenAct, TokenAlarm, TokenFilter, TokenRecord, Wait, Waited,
 };
+use imprint_registrar::registry::Registry;
 use imprint_registrar::{Ledger, LedgerError, Product, Serial};
 
 use crate::change::Change;
 use crate::fault::Fault;
 use crate::{
     Sqlite, allow, certificate, chain, claim, claim_certificate, crl, cursor, definition, device,
-    device_act, entry, notes, pending, product, register, registration, registration_facts, road,
-    road_facts, settle, thing, token, token_act, verify,
+    device_act, entry, notes, pending, product, register, registration, registration_facts,
+    registry, road, road_facts, settle, thing, token, token_act, verify,
 };
 
 impl Ledger for Sqlite {
@@ -333,6 +334,10 @@ impl Ledger for Sqlite {
 
     async fn authority_list(&self) -> Result<Vec<AuthorityRecord>, LedgerError> {
         self.trusted()?.one(definition::authorities)
+    }
+
+    async fn registry_list(&self) -> Result<Registry, LedgerError> {
+        self.trusted()?.list(registry::list).await
     }
 
     async fn thing_list(&self, filter: &ThingFilter) -> Result<Vec<ThingRecord>, LedgerError> {

@@ -34,6 +34,7 @@ mod reader;
 mod register;
 mod registration;
 mod registration_facts;
+mod registry;
 mod road;
 mod road_facts;
 mod settle;

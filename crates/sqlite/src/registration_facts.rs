@@ -9,7 +9,7 @@ use crate::approval::Place;
 use crate::fault::Fault;
 use crate::{
     allow, approval, certificate, claim, claim_certificate, definition, device, pending, product,
-    registration, thing,
+    registration, registry, thing,
 };
 
 /// The first that it is: a claim's, a device's, a pending one, one of a registered CA.
@@ -115,5 +115,6 @@ pub(crate) fn registration(
     if let Some(name) = &query.authority {
         facts.authority = definition::authority(db, name)?;
     }
+    facts.missing = registry::missing(db, &query.references)?;
     Ok(facts)
 }

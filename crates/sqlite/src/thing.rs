@@ -14,7 +14,7 @@ use crate::change::Change;
 use crate::decode::Columns;
 use crate::device::{self, at_most};
 use crate::fault::Fault;
-use crate::product;
+use crate::{product, registry};
 
 macro_rules! select_thing {
     ($where:literal) => {
@@ -138,6 +138,7 @@ pub(crate) fn write(change: &Change<'_>, device: i64, thing: &ThingChange) -> Re
             )?
             .execute((&policy.name, policy.document.as_deref()))?;
     }
+    registry::add_missing(change, &thing.references)?;
     let mut there = by_name(change.db, &thing.name)?;
     if let Some(others) = there.take_if(|there| there.device != device) {
         let sql = "DELETE FROM thing WHERE number = ?1";

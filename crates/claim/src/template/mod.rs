@@ -16,7 +16,7 @@ mod read;
 use std::collections::BTreeMap;
 
 use document::Document;
-use expression::{List, Mappings, Name, Text};
+use expression::{List, ListKind, Mappings, Name, Text, TextKind};
 
 pub use crate::json::Position;
 pub use evaluate::{EvaluationError, EvaluationFault};
@@ -154,6 +154,25 @@ impl Template {
             .map(|(name, parameter)| (name.as_str(), parameter.default.as_deref()))
     }
 
+    /// The groups, type and policies that the template names whatever the device says: those that stand
+    /// there as texts. What is worked out is known when a device comes.
+    #[must_use]
+    pub fn names(&self) -> Names<'_> {
+        let mut names = Names::default();
+        if let Some(thing) = &self.thing {
+            names.thing_type = thing.thing_type.as_ref().and_then(as_literal);
+            if let Some(ListKind::Items(items)) = thing.groups.as_ref().map(|list| &list.kind) {
+                names.groups = items.iter().flatten().filter_map(as_literal).collect();
+            }
+        }
+        let policies = self.policies.iter().filter_map(|policy| match policy {
+            PolicyResource::Named(text) => as_literal(text),
+            _ => None,
+        });
+        names.policies = policies.collect();
+        names
+    }
+
     /// What the template makes of one device.
     ///
     /// `parameters` are what the device said, perhaps overridden by a hook; those that the template
@@ -164,6 +183,24 @@ impl Template {
         certificate: &CertificateParameters,
     ) -> Result<Evaluated, EvaluationError> {
         evaluate::template(self, parameters, certificate)
+    }
+}
+
+/// What a template names as it stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names<'t> {
+    /// The thing's groups.
+    pub groups: Vec<&'t str>,
+    /// The thing's type.
+    pub thing_type: Option<&'t str>,
+    /// Policies by name; those with a document have none.
+    pub policies: Vec<&'t str>,
+}
+
+fn as_literal(text: &Text) -> Option<&str> {
+    match &text.kind {
+        TextKind::Literal(literal) => Some(literal),
+        _ => None,
     }
 }
 

@@ -10,6 +10,7 @@ use imprint_registrar::claims::definition::{
     AutoRegistration, CaMode, Claim, Hook, RegisteredCa, Template,
 };
 use imprint_registrar::product::Product;
+use imprint_registrar::registry::{Named, Policy};
 use imprint_server::admin::template_report;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -22,9 +23,25 @@ use crate::toml_file;
 #[serde(deny_unknown_fields, default)]
 struct FleetFile {
     product: Vec<Product>,
+    group: Vec<Named>,
+    thing_type: Vec<Named>,
+    policy: Vec<PolicyEntry>,
     template: Vec<TemplateEntry>,
     claim: Vec<Claim>,
     registered_ca: Vec<CaEntry>,
+}
+
+/// `[[policy]]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PolicyEntry {
+    name: String,
+    #[serde(default)]
+    description: String,
+    /// The document.
+    document: Option<String>,
+    /// The file that it is in, beside the fleet file.
+    file: Option<PathBuf>,
 }
 
 /// `[[template]]`
@@ -42,6 +59,8 @@ struct TemplateEntry {
     /// The file that it is in, beside the fleet file.
     file: Option<PathBuf>,
     hardware: Option<String>,
+    #[serde(default)]
+    create_missing: bool,
     hook: Option<Hook>,
 }
 
@@ -81,9 +100,20 @@ fn parse(text: &str, beside: &Path, name: &str) -> anyhow::Result<Fleet> {
     let file: FleetFile = toml_file::parse(text).map_err(|error| anyhow!("{name}, {error}"))?;
     let mut fleet = Fleet {
         products: file.product,
+        groups: file.group,
+        thing_types: file.thing_type,
         claims: file.claim,
         ..Fleet::default()
     };
+    for entry in file.policy {
+        let what = || format!("{name}: policy {:?}", entry.name);
+        let document = either((entry.document, entry.file), beside).with_context(what)?;
+        fleet.policies.push(Policy {
+            name: entry.name,
+            description: entry.description,
+            document,
+        });
+    }
     for entry in file.template {
         fleet.templates.push(template(entry, text, beside, name)?);
     }
@@ -107,7 +137,15 @@ fn parse(text: &str, beside: &Path, name: &str) -> anyhow::Result<Fleet> {
             strength: entry.strength.unwrap_or_else(|| "asserted".to_owned()),
         });
     }
-    fleet.check().map_err(|error| anyhow!("{name}: {error}"))?;
+    fleet.check().map_err(|error| {
+        let place = error
+            .place()
+            .and_then(|(object, of, key)| toml_file::place_of(text, object.key(), of, key));
+        match place {
+            Some(place) => anyhow!("{name}, {place}: {error}"),
+            None => anyhow!("{name}: {error}"),
+        }
+    })?;
     Ok(fleet)
 }
 
@@ -155,6 +193,7 @@ fn template(
         enabled: entry.enabled,
         body,
         hardware: entry.hardware.unwrap_or_else(|| "SerialNumber".to_owned()),
+        create_missing: entry.create_missing,
         hook: entry.hook,
     })
 }
@@ -191,7 +230,7 @@ fn either(
 pub(super) fn write(fleet: &Fleet) -> anyhow::Result<String> {
     let shortest = fleet.shortest()?;
     let mut blocks = Vec::new();
-    for part in ["product", "template", "claim", "registered_ca"] {
+    for part in PARTS {
         for object in shortest
             .get(part)
             .and_then(Value::as_array)
@@ -204,6 +243,17 @@ pub(super) fn write(fleet: &Fleet) -> anyhow::Result<String> {
     }
     Ok(blocks.join("\n"))
 }
+
+/// In this order.
+const PARTS: [&str; 7] = [
+    "product",
+    "group",
+    "thing_type",
+    "policy",
+    "template",
+    "claim",
+    "registered_ca",
+];
 
 /// A table: its name first, then whose it is, then the other keys, tables last.
 fn block(header: &str, path: &str, keys: &Map<String, Value>) -> String {
@@ -279,6 +329,8 @@ const fn yes() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use imprint_registrar::Door;
     use imprint_registrar::claims::definition::{ClaimLimits, HookFailure};
     use imprint_registrar::product::{CertificateProfile, ConnectionProfile, ProductLimits};
@@ -327,7 +379,7 @@ mod tests {
                 0..=Door::ALL.len(),
             )),
             // Patterns with everything in them that TOML has to escape.
-            option::of("[a-z\"'\\]{1}\\\\[dws][.][a-z#=]{0,4}"),
+            option::of("[a-z\"'\\\\]\\\\[dws][.][a-z#=]{0,4}"),
             btree_map(
                 "[a-zA-Z0-9_.,@/:#-]{1,6}",
                 "[a-zA-Z0-9_.,@/:#=\\[\\]-]{0,9}",
@@ -388,7 +440,18 @@ mod tests {
                 HookFailure::Refuse
             },
         });
-        let template = (body(), "\\PC{0,20}", any::<bool>(), option::of(hook));
+        let template = (
+            body(),
+            "\\PC{0,20}",
+            any::<bool>(),
+            option::of(hook),
+            any::<bool>(),
+        );
+        let named = (btree_set("[a-zA-Z0-9:_.-]{1,9}", 0..4), "\\PC{0,9}");
+        let policy = (
+            "\\PC{0,9}",
+            option::of(btree_map("[a-z\"'\\\\]{0,3}", "[ -~\n\t'\"]{0,9}", 0..3)),
+        );
         let claim = (
             any::<bool>(),
             0..9_u32,
@@ -396,20 +459,38 @@ mod tests {
             vec(any::<u32>(), 24),
             0..3_u8,
         );
-        (products(), vec(template, 0..4), vec(claim, 0..4)).prop_map(
-            |(products, templates, claims)| {
+        let registry = (named.clone(), named, vec(policy, 0..3));
+        (products(), registry, vec(template, 0..4), vec(claim, 0..4)).prop_map(
+            |(products, (groups, types, policies), templates, claims)| {
+                let named = |(names, description): (BTreeSet<String>, String)| {
+                    let named = names.into_iter().map(|name| Named {
+                        name,
+                        description: description.clone(),
+                    });
+                    named.collect::<Vec<_>>()
+                };
+                let policies = policies.into_iter().enumerate();
+                let policies = policies.map(|(at, (description, document))| Policy {
+                    name: format!("p={at}"),
+                    description,
+                    document: document
+                        .map(|document| serde_json::to_string_pretty(&document).unwrap()),
+                });
                 let templates: Vec<_> = templates
                     .into_iter()
                     .enumerate()
-                    .map(|(at, (body, description, enabled, hook))| Template {
-                        name: format!("T_{at}"),
-                        product: "p0".into(),
-                        description,
-                        enabled,
-                        body,
-                        hardware: "SerialNumber".into(),
-                        hook,
-                    })
+                    .map(
+                        |(at, (body, description, enabled, hook, create_missing))| Template {
+                            name: format!("T_{at}"),
+                            product: "p0".into(),
+                            description,
+                            enabled,
+                            body,
+                            hardware: "SerialNumber".into(),
+                            create_missing,
+                            hook,
+                        },
+                    )
                     .collect();
                 let claims = claims.into_iter().enumerate().map(
                     |(at, (allowlist, grace, total, curve, height))| Claim {
@@ -430,6 +511,9 @@ mod tests {
                 );
                 Fleet {
                     products,
+                    groups: named(groups),
+                    thing_types: named(types),
+                    policies: policies.collect(),
                     claims: claims.collect(),
                     templates,
                     ..Fleet::default()
@@ -470,7 +554,8 @@ mod tests {
             format!("{product}[[claim]]\nname = \"l\"\nproduct = \"thermo\"\ntemplate = []\n");
         assert_eq!(
             error(&claim),
-            "fleet.toml, line 6: unknown key `template` in [[claim]]; did you mean `templates`?"
+            "fleet.toml, line 6, column 1: unknown key `template` in [[claim]]; \
+             did you mean `templates`?"
         );
         let head = "[[template]]\nname = \"t\"\nproduct = \"thermo\"\n";
         let in_place =
@@ -495,7 +580,26 @@ mod tests {
         assert!(told.contains("line 5"), "{told}");
         let told = error(&format!("{ca}certificate = \"no\"\n"));
         assert!(
-            told.starts_with("fleet.toml: CA \"a\", `certificate`: "),
+            told.starts_with("fleet.toml, line 4, column 15: CA \"a\", `certificate`: "),
+            "{told}"
+        );
+        let told = error(&format!("{product}serial_pattern = \"(\"\n"));
+        assert!(
+            told.starts_with(
+                "fleet.toml, line 3, column 18: product \"thermo\", `serial_pattern`: "
+            ),
+            "{told}"
+        );
+        let told = error(&format!(
+            "{product}[[policy]]\nname = \"p\"\ndocument = \"[]\"\n"
+        ));
+        assert!(
+            told.starts_with("fleet.toml, line 5, column 12: policy \"p\", `document`: "),
+            "{told}"
+        );
+        let told = error(&format!("{product}{product}"));
+        assert!(
+            told.starts_with("fleet.toml, line 2, column 8: product \"thermo\" stands twice"),
             "{told}"
         );
     }

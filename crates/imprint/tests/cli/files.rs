@@ -25,8 +25,9 @@ fn a_mistyped_key_in_a_fleet_file_changes_nothing() {
     );
     let refusal = place.refused(&["apply", &file]);
     assert!(
-        refusal
-            .contains("line 6: unknown key `allowlst` in [[product]]; did you mean `allowlist`?"),
+        refusal.contains(
+            "line 6, column 1: unknown key `allowlst` in [[product]]; did you mean `allowlist`?"
+        ),
         "{refusal}"
     );
     let file = place.write("fleet.toml", "[[product]]\nname = \"cacerts\"\n");

@@ -14,6 +14,10 @@ certificate.lifetime_days = 30
 [[product]]
 name = "valve"
 
+[[group]]
+name = "field"
+description = "Where the weather is"
+
 [[template]]
 name = "field"
 product = "thermo"
@@ -276,7 +280,7 @@ fn a_file_is_applied_as_a_whole_or_not_at_all() {
         (
             "\"Ref\": \"AWS::IoT::Certificate::SerialNumber\" }",
             "\"Ref\": \"Gone\" }",
-            "broken.toml:29:45: ",
+            "broken.toml:33:45: ",
         ),
     ];
     for (was, is, want) in rows {
@@ -405,4 +409,54 @@ fn a_ca_is_registered_by_a_proof_on_this_servers_code_alone() {
         (&cas[1]["active"], &cas[1]["mode"]),
         (&true.into(), &"default".into())
     );
+}
+
+#[test]
+fn a_product_is_signed_for_by_an_authority_of_its_own() {
+    let place = Place::with_fleet("[[product]]\nname = \"thermo\"\n");
+    let file = "[[product]]\nname = \"thermo\"\nca = \"vales\"\n";
+    let file = place.write("second.toml", file);
+    let told = place.refused(&["apply", &file]);
+    assert!(
+        told.contains("no issuing authority \"vales\", but issuing"),
+        "{told}"
+    );
+    for name in ["root", "issuing", "seal", "token", "A", "a/b", ""] {
+        let told = place.refused(&["ca", "new", name]);
+        assert!(told.contains("[name-unsound]"), "{name}: {told}");
+    }
+    let made = place.ok(&["ca", "new", "valves"]);
+    assert!(made.contains("Restart the server"), "{made}");
+    let told = place.refused(&["ca", "new", "valves"]);
+    assert!(told.contains("[ca-exists]"), "{told}");
+    let told = place.refused(&["apply", &file]);
+    assert!(told.contains("did you mean \"valves\"?"), "{told}");
+    place.edit("second.toml", "vales", "valves");
+    place.ok(&["apply", &file]);
+    assert!(place.ok(&["export"]).contains("ca = \"valves\""));
+
+    let server = place.serve();
+    let token = place.ok(&["token", "new", "--product", "thermo"]);
+    assert_eq!(server.agent(&place, "custom:SN-1", &token), 0);
+    let device = place.json(&["device", "show", "thermo-sn-1"]);
+    assert_eq!(device["step"], "PROVISIONED");
+    assert_eq!(device["certificates"][0]["issuer"], "valves");
+    let pem = device["certificates"][0]["pem"].as_str().unwrap();
+    place.write("device.pem", pem);
+    openssl(
+        &place,
+        "verify -CAfile imprint/ca/root.pem -untrusted imprint/ca/valves.pem device.pem",
+    );
+    let lists = place.json(&["ca", "crl"]);
+    let issuers = lists.as_array().unwrap().iter();
+    let issuers: Vec<_> = issuers
+        .map(|list| list["issuer"].as_str().unwrap())
+        .collect();
+    assert_eq!(issuers, ["issuing", "valves"]);
+    assert_eq!(server.end("TERM"), Some(0));
+
+    // The root's key belongs in a safe.
+    fs::rename(place.path("imprint/keys/root.key"), place.path("root.key")).unwrap();
+    let told = place.refused(&["ca", "new", "third"]);
+    assert!(told.contains("[root-key-missing]"), "{told}");
 }

@@ -108,6 +108,10 @@ pub struct Template {
     /// The parameter whose value is the device's hardware id.
     #[serde(default = "default_hardware")]
     pub hardware: String,
+    /// Whether groups, types and policies that it names are added to the registry when a device comes;
+    /// else a device of one that is not there is refused.
+    #[serde(default)]
+    pub create_missing: bool,
     /// Who is asked before a device is registered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hook: Option<Hook>,
@@ -308,7 +312,7 @@ impl RegisteredCa {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} {name:?}, `{key}`: {reason}")]
 pub struct DefinitionError {
-    /// `claim`, `template` or `CA`.
+    /// `claim`, `template`, `CA`, `group`, `thing type` or `policy`.
     pub kind: &'static str,
     /// Which one.
     pub name: String,
@@ -318,7 +322,12 @@ pub struct DefinitionError {
     pub reason: String,
 }
 
-fn wrong(kind: &'static str, name: &str, key: &'static str, reason: String) -> DefinitionError {
+pub(crate) fn wrong(
+    kind: &'static str,
+    name: &str,
+    key: &'static str,
+    reason: String,
+) -> DefinitionError {
     DefinitionError {
         kind,
         name: name.to_owned(),

@@ -72,6 +72,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 thing: registration.thing.as_ref().map(|thing| thing.name.clone()),
                 authority: Some(newcomer.authority.ca.name.clone()),
                 template: newcomer.template.as_ref().map(|one| one.name.clone()),
+                references: registration.references(),
                 ..RegistrationQuery::default()
             };
             let facts = self.ledger().registration_facts(&query, now).await?;
@@ -209,7 +210,7 @@ fn grant(
         },
         template: template.unwrap_or(&newcomer.product.name).clone(),
         thing: thing
-            .map(|spec| thing_change(spec, &device, facts))
+            .map(|spec| thing_change(spec, &device, facts, newcomer.template.as_ref()))
             .transpose()?,
         held: ca.auto == AutoRegistration::Jitr || thing.is_some_and(|thing| thing.inactive),
         listed: facts.allowed,

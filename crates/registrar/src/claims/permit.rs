@@ -15,6 +15,7 @@ use crate::ledger::{
 use crate::permit::{device_is_good, door_closed, hardware_fits, kind_of};
 use crate::product::Product;
 use crate::refusal::{Code, Refusal};
+use crate::registry::Reference;
 
 /// Whether a claim and the certificate of it that was shown are heard now.
 pub(super) fn claim_is_good(facts: &RegistrationFacts) -> Result<&ClaimRecord, Refusal> {
@@ -292,13 +293,21 @@ pub(crate) fn newcomers_key_is_welcome(
     key_is_welcome(key, public_key, product, authorities)
 }
 
-/// The thing as it will be, with the version of the one that is there.
+/// The thing as it will be, with the version of the one that is there. `template`: `None` is its
+/// product's own, which names nothing.
 pub(super) fn thing_change(
     spec: &ThingSpec,
     device: &DeviceId,
     facts: &RegistrationFacts,
+    template: Option<&Template>,
 ) -> Result<ThingChange, Refusal> {
     spec.check()?;
+    let creates = template.is_some_and(|template| template.create_missing);
+    if let Some(missing) = facts.missing.first().filter(|_| !creates) {
+        return Err(Refusal::new(Code::RegistryMissing)
+            .detail(missing.to_string())
+            .about(device.as_str()));
+    }
     // Under its own name a device is not kept out by one that was faster to call itself so.
     let is_own = spec.name == device.as_str();
     let others = facts.thing.as_ref().filter(|other| other.device != *device);
@@ -317,6 +326,7 @@ pub(super) fn thing_change(
         name: spec.name.clone(),
         values: spec.over(facts.thing.as_ref().filter(|_| others.is_none()))?,
         policies: spec.policies.clone(),
+        references: Reference::all_of(spec),
         version: facts.thing.as_ref().map(|thing| thing.version),
     })
 }

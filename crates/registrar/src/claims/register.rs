@@ -1,5 +1,7 @@
 //! The registration of a pending certificate: the device is named, permitted and settled here.
 
+use std::collections::BTreeSet;
+
 use imprint_identity::{DeviceId, HardwareId, IdentityStrength, UnixTime};
 
 use super::arrive::ClaimSpeaker;
@@ -16,6 +18,7 @@ use crate::ledger::{
 };
 use crate::product::Product;
 use crate::refusal::{Code, Refusal};
+use crate::registry::Reference;
 use crate::serial::EnrollmentId;
 use crate::signer::Signer;
 
@@ -28,6 +31,15 @@ pub struct Registration {
     pub thing: Option<ThingSpec>,
     /// The answer, whole, as the device will get it now and whenever it asks again.
     pub answer: Vec<u8>,
+}
+
+impl Registration {
+    pub(super) fn references(&self) -> BTreeSet<Reference> {
+        self.thing
+            .as_ref()
+            .map(Reference::all_of)
+            .unwrap_or_default()
+    }
 }
 
 /// The name that a device of this product gets, unless it has one: for the thing and the answer of a
@@ -70,6 +82,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 template: Some(opening.template_name.clone()),
                 hardware: Some(registration.hardware.clone()),
                 thing: registration.thing.as_ref().map(|thing| thing.name.clone()),
+                references: registration.references(),
                 ..RegistrationQuery::default()
             };
             let facts = self.claim_facts(&opening.speaker, query, now).await?;
@@ -98,7 +111,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             };
             let thing = registration.thing.as_ref();
             let thing_change = thing
-                .map(|spec| thing_change(spec, &device, &facts))
+                .map(|spec| thing_change(spec, &device, &facts, facts.template.as_ref()))
                 .transpose()?;
 
             // 4. Newcomers come in at the fleet's pace, claims or not.
@@ -179,7 +192,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             // What it registered is answered again, or refused, when all of it is known.
             return Ok(());
         }
-        let joining = joining(opening, hardware, claim);
+        let joining = joining(opening, hardware, claim, &facts, now);
         let join = self
             .joins(&joining, &facts, claim, &opening.speaker, origin, now)
             .await?;

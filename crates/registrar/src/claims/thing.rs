@@ -82,9 +82,7 @@ impl ThingSpec {
             return wrong(format!("it has more than {MOST_GROUPS} policies"));
         }
         let is_policy = |policy: &&PolicySpec| {
-            let character = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
-            (1..=128).contains(&policy.name.len())
-                && policy.name.bytes().all(character)
+            is_policy_name(&policy.name)
                 && policy
                     .document
                     .as_ref()
@@ -260,14 +258,19 @@ pub(crate) fn check_groups(groups: &[String]) -> Result<(), String> {
 }
 
 /// Also what names a type, a group and a billing group.
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let character = |byte: u8| byte.is_ascii_alphanumeric() || b":_.-".contains(&byte);
+    (1..=128).contains(&name.len()) && name.bytes().all(character)
+}
+
+pub(crate) fn is_policy_name(name: &str) -> bool {
+    let character = |byte: u8| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte);
     (1..=128).contains(&name.len()) && name.bytes().all(character)
 }
 
 const MOST_ATTRIBUTES: usize = 50;
 const MOST_GROUPS: usize = 10;
-const POLICY_MAX: usize = 2_048;
+pub(crate) const POLICY_MAX: usize = 2_048;
 
 #[cfg(test)]
 mod tests {

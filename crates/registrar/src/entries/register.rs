@@ -230,7 +230,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                     held: false,
                     listed: facts.allowed,
                     past_end: None,
-                origin_of_request: origin.clone(),
+                    origin_of_request: origin.clone(),
                     device: device.clone(),
                 },
                 kind: entry.kind,

@@ -15,6 +15,7 @@ use super::{
 use crate::claims::definition::{Claim, RegisteredCa, Template};
 use crate::claims::thing::{PolicySpec, ThingValues};
 use crate::product::Product;
+use crate::registry::{Reference, Registry};
 use crate::serial::{EnrollmentId, Serial};
 
 words! {
@@ -93,6 +94,8 @@ impl FromStr for CertificateFingerprint {
 pub struct Definitions {
     /// Products.
     pub products: Vec<Product>,
+    /// Groups, types and policies.
+    pub registry: Registry,
     /// Templates.
     pub templates: Vec<Template>,
     /// Claims. Their state, certificates and counts stay.
@@ -371,6 +374,8 @@ pub struct ThingChange {
     pub values: ThingValues,
     /// Policies to be kept if they are not there.
     pub policies: Vec<PolicySpec>,
+    /// What it names, to be added to the registry where it is not there.
+    pub references: BTreeSet<Reference>,
     /// The version that was decided on; `None` when there was no thing of this name.
     pub version: Option<u64>,
 }
@@ -420,6 +425,8 @@ pub struct RegistrationQuery {
     pub thing: Option<String>,
     /// The registered CA.
     pub authority: Option<String>,
+    /// What the thing names.
+    pub references: BTreeSet<Reference>,
 }
 
 /// Everything that bears on one request of a claim or a newcomer, read at one moment.
@@ -460,6 +467,8 @@ pub struct RegistrationFacts {
     pub named: Option<DeviceId>,
     /// The registered CA of this name.
     pub authority: Option<AuthorityRecord>,
+    /// What the thing names and the registry does not have.
+    pub missing: Vec<Reference>,
 }
 
 /// The permission to register one device with a certificate that is there already: a pending one, or

@@ -24,6 +24,7 @@ pub use record::*;
 use crate::claims::definition::Template;
 use crate::journal::JournalRow;
 use crate::product::Product;
+use crate::registry::Registry;
 use crate::serial::Serial;
 
 /// The database port.
@@ -266,8 +267,8 @@ pub trait Ledger: Send + Sync + 'static {
 
     // ---- claims ---------------------------------------------------------------------------------
 
-    /// Adds and changes products, templates, claims and registered CAs, all or none. What is as it
-    /// was is not told. A claim that is revoked stays so.
+    /// Adds and changes products, groups, types, policies, templates, claims and registered CAs, all
+    /// or none. What is as it was is not told. A claim that is revoked stays so.
     fn fleet_apply(
         &self,
         definitions: Definitions,
@@ -340,6 +341,10 @@ pub trait Ledger: Send + Sync + 'static {
         &self,
     ) -> impl Future<Output = Result<Vec<AuthorityRecord>, LedgerError>> + Send;
 
+    /// Every group, type and policy that the fleet has: from the fleet file, or by a template that adds
+    /// what is missing.
+    fn registry_list(&self) -> impl Future<Output = Result<Registry, LedgerError>> + Send;
+
     /// Things, by name, at most `filter.limit` after `filter.after`.
     fn thing_list(
         &self,
@@ -403,7 +408,8 @@ pub trait Ledger: Send + Sync + 'static {
     ///    that would have another device's name. Another device's thing stays that, unless it has this
     ///    device's name: then it goes.
     /// 4. Insert or move on the device (`active` at step VERIFY, or `held`), key owner, certificate
-    ///    (`issued`, the device's newest), thing, policies, counts, answer; journal.
+    ///    (`issued`, the device's newest), thing, policies, what the thing names and the registry does
+    ///    not have, counts, answer; journal.
     fn device_register(
         &self,
         grant: RegistrationGrant,

@@ -10,7 +10,7 @@ mod support;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use imprint_identity::Step;
 use imprint_registrar::claims::definition::{Claim, Template};
-use imprint_registrar::claims::thing::{Override, ThingSpec};
+use imprint_registrar::claims::thing::{Override, PolicySpec, ThingSpec};
 use imprint_registrar::claims::{Arrival, Registration, TRUSTED_USER_SECONDS};
 use imprint_registrar::enroll::Kind;
 use imprint_registrar::ledger::{
@@ -19,6 +19,7 @@ use imprint_registrar::ledger::{
 };
 use imprint_registrar::product::KeyKind;
 use imprint_registrar::refusal::Class;
+use imprint_registrar::registry::{Named, Policy, Registry};
 use imprint_registrar::{Code, Door, EnrollmentRequest, Ledger as _, Product, Retry, Shown};
 
 use crate::support::*;
@@ -399,6 +400,7 @@ async fn templates_are_checked_before_the_token_and_one_by_one() {
         enabled: name != "asleep",
         body: "{}".into(),
         hardware: "SerialNumber".into(),
+        create_missing: false,
         hook: None,
     };
     let definitions = Definitions {
@@ -704,9 +706,126 @@ async fn what_a_template_leaves_inactive_is_held_until_it_is_approved() {
     assert!(matches!(arrived, Arrival::Member(member) if member.first_use));
 }
 
+async fn groups(world: &World, names: &[&str]) {
+    let definitions = Definitions {
+        registry: Registry {
+            groups: names.iter().map(|name| Named::new(name)).collect(),
+            ..Registry::default()
+        },
+        ..Definitions::default()
+    };
+    let ledger = world.road.ledger();
+    ledger
+        .fleet_apply(definitions, "test", START)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_a_thing_names_has_to_be_in_the_registry_or_nothing_is_registered() {
+    let fleet = Fleet::new().await;
+    let key = Key::new();
+    let pending = fleet.certify(&key).await.unwrap();
+    let spec = ThingSpec {
+        thing_type: Some("sensor".into()),
+        groups: vec!["hall-1".into()],
+        policies: vec![PolicySpec {
+            name: "devices".into(),
+            document: None,
+        }],
+        ..ThingSpec::named("thermo-sn-1")
+    };
+    let asked = || Registration {
+        thing: Some(spec.clone()),
+        ..registration("sn-1")
+    };
+    let mut registry = Registry::default();
+    for step in 0..3 {
+        let refusal = fleet.register_as(&pending, asked()).await.map(|_| ());
+        let refusal = refusal.unwrap_err();
+        assert_eq!(refusal.code, Code::RegistryMissing);
+        assert_eq!(refusal.code.class(), Class::Passing, "it can be added");
+        let want = [
+            "group \"hall-1\"",
+            "thing type \"sensor\"",
+            "policy \"devices\"",
+        ];
+        assert_eq!(refusal.detail.as_deref(), Some(want[step]));
+        match step {
+            0 => registry.groups = vec![Named::new("hall-1")],
+            1 => registry.thing_types = vec![Named::new("sensor")],
+            _ => {
+                registry.policies = vec![Policy {
+                    name: "devices".into(),
+                    description: String::new(),
+                    document: None,
+                }];
+            }
+        }
+        let known = fleet.world.road.ledger().device_get("sn-1").await.unwrap();
+        assert!(known.is_none(), "nothing is registered");
+        let definitions = Definitions {
+            registry: registry.clone(),
+            ..Definitions::default()
+        };
+        let ledger = fleet.world.road.ledger();
+        ledger
+            .fleet_apply(definitions, "test", START)
+            .await
+            .unwrap();
+    }
+    // The certificate and its token have waited.
+    fleet.register_as(&pending, asked()).await.unwrap();
+    let there = fleet.world.road.ledger().registry_list().await.unwrap();
+    assert_eq!(there, registry);
+    assert_eq!(told(&fleet.world, "registry-applied").await, 3);
+}
+
+#[tokio::test]
+async fn a_template_that_says_so_adds_what_it_names_and_tells_it_once() {
+    let fleet = Fleet::new().await;
+    let template = Template {
+        name: "field".into(),
+        product: "thermo".into(),
+        description: String::new(),
+        enabled: true,
+        body: "{}".into(),
+        hardware: "SerialNumber".into(),
+        create_missing: true,
+        hook: None,
+    };
+    let definitions = Definitions {
+        templates: vec![template],
+        ..Definitions::default()
+    };
+    let ledger = fleet.world.road.ledger();
+    ledger
+        .fleet_apply(definitions, "test", START)
+        .await
+        .unwrap();
+    for serial in ["sn-1", "sn-2"] {
+        let pending = fleet.certify(&Key::new()).await.unwrap();
+        let opening = fleet.open_with(&pending.ownership, "field").await.unwrap();
+        let asked = Registration {
+            thing: Some(ThingSpec {
+                groups: vec!["hall-1".into()],
+                ..ThingSpec::named(serial)
+            }),
+            ..registration(serial)
+        };
+        let (road, now) = (&fleet.world.road, fleet.world.now());
+        let registered = road.claim_register(&opening, &asked, mqtt(), &chance, now);
+        registered.await.unwrap();
+    }
+    let there = ledger.registry_list().await.unwrap();
+    assert_eq!(there.groups, [Named::new("hall-1")]);
+    assert_eq!(told(&fleet.world, "registry-applied").await, 1);
+}
+
 #[tokio::test]
 async fn a_devices_thing_changes_only_as_the_template_says() {
     let fleet = Fleet::new().await;
+    groups(&fleet.world, &["hall-north", "hall-south", "hall-east"]).await;
     let spec = |site: &str, how| ThingSpec {
         attributes: [("site".to_owned(), site.to_owned())].into(),
         groups: vec![format!("hall-{site}")],

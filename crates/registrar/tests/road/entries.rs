@@ -14,7 +14,7 @@ use imprint_registrar::entries::{
 use imprint_registrar::ledger::{
     CertificateState, DeviceAct, DeviceFilter, DeviceState, EntryKind, KeySlot, RevocationReason,
 };
-use imprint_registrar::{Code, Ledger as _, Refusal};
+use imprint_registrar::{Code, Door, Ledger as _, Product, Refusal};
 use zeroize::Zeroizing;
 
 use crate::claims::just_in_time::{Maker, leaf};
@@ -503,6 +503,37 @@ async fn what_the_product_wants_of_newcomers_holds_for_entries() {
         .await;
     world.register("sn-1", &key).await.unwrap();
     world.at_hub("thermo-sn-1", &key).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_closed_door_registers_no_newcomer_by_an_entry_and_keeps_nobody_out() {
+    let world = World::new().await;
+    let (inside, outside) = (
+        world.individual("sn-1").await,
+        world.individual("sn-2").await,
+    );
+    world.register("sn-1", &inside).await.unwrap();
+    let product = Product {
+        doors: Some(vec![Door::Est, Door::Claim, Door::JustInTime]),
+        ..Product::named("thermo")
+    };
+    world.apply(product).await;
+    assert_eq!(
+        code(world.register("sn-2", &outside).await),
+        Code::DoorClosed
+    );
+    world.register("sn-1", &inside).await.unwrap();
+    world.at_hub("thermo-sn-1", &inside).await.unwrap();
+    let product = Product {
+        serial_pattern: Some("sn-[3-9]".into()),
+        ..Product::named("thermo")
+    };
+    world.apply(product).await;
+    assert_eq!(
+        code(world.register("sn-2", &outside).await),
+        Code::HardwareUnfit
+    );
+    world.at_hub("thermo-sn-1", &inside).await.unwrap();
 }
 
 #[tokio::test]

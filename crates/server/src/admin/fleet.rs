@@ -8,6 +8,7 @@ use imprint_pkix::pem;
 use imprint_registrar::claims::definition::{CaMode, DefinitionError, RegisteredCa};
 use imprint_registrar::fleet::{Change, FleetError, Object};
 use imprint_registrar::ledger::{AuthorityRecord, Definitions};
+use imprint_registrar::registry::Registry;
 use imprint_registrar::{Fleet, Ledger, Signer};
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
@@ -73,8 +74,12 @@ pub(super) async fn present<L: Ledger, S: Signer>(admin: &Admin<L, S>) -> Result
     let ledger = admin.registrar.ledger();
     let claims = ledger.claim_list().await?;
     let authorities = ledger.authority_list().await?;
+    let registry = ledger.registry_list().await?;
     Ok(Fleet {
         products: ledger.product_list().await?,
+        groups: registry.groups,
+        thing_types: registry.thing_types,
+        policies: registry.policies,
         templates: ledger.template_list().await?,
         claims: claims.into_iter().map(|record| record.claim).collect(),
         registered_cas: authorities.into_iter().map(|record| record.ca).collect(),
@@ -98,7 +103,7 @@ pub(super) async fn change<L: Ledger, S: Signer>(
         let just_in_time = [fleet, &present]
             .iter()
             .any(|fleet| fleet.is_just_in_time(&template.name));
-        templates::check(template, just_in_time)?;
+        templates::check(template, just_in_time, &[fleet, &present])?;
     }
     // 2. What differs, and only that.
     let changes = fleet.difference(&present)?;
@@ -117,6 +122,13 @@ pub(super) async fn change<L: Ledger, S: Signer>(
     if !dry_run && !changes.is_empty() {
         let definitions = Definitions {
             products: kept(&fleet.products, |one| differs(Object::Product, &one.name)),
+            registry: Registry {
+                groups: kept(&fleet.groups, |one| differs(Object::Group, &one.name)),
+                thing_types: kept(&fleet.thing_types, |one| {
+                    differs(Object::ThingType, &one.name)
+                }),
+                policies: kept(&fleet.policies, |one| differs(Object::Policy, &one.name)),
+            },
             templates: kept(&fleet.templates, |one| differs(Object::Template, &one.name)),
             claims: kept(&fleet.claims, |one| differs(Object::Claim, &one.name)),
             authorities,

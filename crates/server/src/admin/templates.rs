@@ -6,7 +6,9 @@ use axum::Json;
 use http::StatusCode;
 use imprint_claim::{Template as Document, TemplateError, Use};
 use imprint_registrar::claims::definition::Template;
-use imprint_registrar::{Ledger, Signer};
+use imprint_registrar::fleet::{FleetError, Nearest};
+use imprint_registrar::registry::{Kind, Reference};
+use imprint_registrar::{Fleet, Ledger, Signer};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::extract::{At, Body};
@@ -108,8 +110,12 @@ pub fn report(body: &str) -> TemplateReportView {
     }
 }
 
-/// Whether a template can be used as it is going to be.
-pub(super) fn check(template: &Template, just_in_time: bool) -> Result<(), ApiError> {
+/// Whether a template can be used as it is going to be. `fleets`: the file, and the fleet as it is.
+pub(super) fn check(
+    template: &Template,
+    just_in_time: bool,
+    fleets: &[&Fleet],
+) -> Result<(), ApiError> {
     let name = &template.name;
     let unsound = |error: TemplateError| {
         ApiError::new(
@@ -131,6 +137,9 @@ pub(super) fn check(template: &Template, just_in_time: bool) -> Result<(), ApiEr
         Use::Claim
     };
     document.check_for(used).map_err(unsound)?;
+    if !template.create_missing {
+        has_what_it_names(name, &document, fleets)?;
+    }
     let declared = document
         .parameters()
         .any(|(parameter, _)| parameter == template.hardware);
@@ -156,6 +165,37 @@ pub(super) fn check(template: &Template, just_in_time: bool) -> Result<(), ApiEr
             template.hardware
         ),
         "Name the parameter in `hardware`; nothing has been changed.",
+    ))
+}
+
+/// Whether the registry has every group, type and policy that a document names as it stands.
+fn has_what_it_names(
+    template: &str,
+    document: &Document,
+    fleets: &[&Fleet],
+) -> Result<(), ApiError> {
+    let names = document.names();
+    let of = |kind| move |name: &&str| (kind, (*name).to_owned());
+    let groups = names.groups.iter().map(of(Kind::Group));
+    let types = names.thing_type.iter().map(of(Kind::ThingType));
+    let policies = names.policies.iter().map(of(Kind::Policy));
+    let mut all = groups.chain(types).chain(policies);
+    let missing = all.find(|(kind, name)| !fleets.iter().any(|fleet| fleet.has(*kind, name)));
+    let Some((kind, name)) = missing else {
+        return Ok(());
+    };
+    let known = fleets.iter().flat_map(|fleet| fleet.names_of(kind));
+    let error = FleetError::Missing {
+        template: template.to_owned(),
+        nearest: Nearest::of(&name, known),
+        missing: Reference { kind, name },
+    };
+    Err(ApiError::new(
+        StatusCode::BAD_REQUEST,
+        "registry-missing",
+        super::tokens::sentence(&error.to_string()),
+        "Add it to the fleet file, or set `create_missing = true` in the template; nothing has been \
+         changed.",
     ))
 }
 

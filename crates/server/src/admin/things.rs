@@ -10,13 +10,15 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::extract::{Asked, At};
-use super::views::{PolicyView, ThingView};
+use super::views::{NamedView, PolicyView, ThingView};
 use super::{Admin, ApiError, ErrorView, Office, on};
 
 pub(super) fn routes<L: Ledger, S: Signer>() -> OpenApiRouter<Arc<Admin<L, S>>> {
     OpenApiRouter::new()
         .routes(on::<__path_list, _, _, _>(list::<L, S>))
         .routes(on::<__path_get, _, _, _>(get::<L, S>))
+        .routes(on::<__path_groups, _, _, _>(groups::<L, S>))
+        .routes(on::<__path_types, _, _, _>(types::<L, S>))
         .routes(on::<__path_policies, _, _, _>(policies::<L, S>))
 }
 
@@ -71,7 +73,40 @@ async fn get<L: Ledger, S: Signer>(
     Ok(Json(ThingView::from(&thing)))
 }
 
-/// The policies that templates have named, by name, with the document of the first that brought one.
+/// The groups that things may be in, by name. New ones come by a fleet file.
+#[utoipa::path(
+    get,
+    path = "/api/v1/groups",
+    operation_id = "group_list",
+    tag = "things",
+    responses((status = 200, body = Vec<NamedView>), (status = "default", body = ErrorView)),
+)]
+async fn groups<L: Ledger, S: Signer>(
+    admin: Office<L, S>,
+) -> Result<Json<Vec<NamedView>>, ApiError> {
+    let registry = admin.registrar.ledger().registry_list().await?;
+    Ok(Json(
+        registry.groups.into_iter().map(NamedView::from).collect(),
+    ))
+}
+
+/// The types that things may have, by name. New ones come by a fleet file.
+#[utoipa::path(
+    get,
+    path = "/api/v1/thing-types",
+    operation_id = "thing_type_list",
+    tag = "things",
+    responses((status = 200, body = Vec<NamedView>), (status = "default", body = ErrorView)),
+)]
+async fn types<L: Ledger, S: Signer>(
+    admin: Office<L, S>,
+) -> Result<Json<Vec<NamedView>>, ApiError> {
+    let registry = admin.registrar.ledger().registry_list().await?;
+    let types = registry.thing_types.into_iter();
+    Ok(Json(types.map(NamedView::from).collect()))
+}
+
+/// The policies of the fleet file and those that templates have brought, by name, with the document of the first that brought one.
 #[utoipa::path(
     get,
     path = "/api/v1/policies",

@@ -223,7 +223,7 @@ impl<L: Ledger, S: Signer> Provision<L, S> {
                 .await;
             drop(place);
             if let Some(outcome) = waited(outcome).await {
-                break outcome?;
+                break outcome.map_err(named)?;
             }
         };
         tracing::info!(
@@ -374,6 +374,15 @@ impl From<Refusal> for No {
     fn from(refusal: Refusal) -> Self {
         Self::about(refusal, "")
     }
+}
+
+/// What a template names stands in the template: whoever may use it may be told.
+fn named(refusal: Refusal) -> No {
+    let about = match (refusal.code, &refusal.detail) {
+        (Code::RegistryMissing, Some(missing)) => missing.clone(),
+        _ => String::new(),
+    };
+    No::about(refusal, &about)
 }
 
 /// `None`: it was not this asker's turn; by now it is. Who waits for a moment waits here, without a

@@ -656,6 +656,34 @@ async fn a_hook_that_fails_refuses_unless_told_otherwise() {
 }
 
 #[tokio::test]
+async fn what_a_template_names_and_nobody_has_written_down_is_told_in_the_vendors_words() {
+    let fleet = Fleet::start().await;
+    let claim = fleet.claim().await;
+    fleet.template_that(TEMPLATE, None, false).await;
+    let mut asker = fleet.by_claim(&claim, 4).await;
+    let created = asker.certify(&Device::new(), Format::Json).await;
+    let parameters = [(SERIAL, "sn-1")];
+    let rejected = asker.register(&created.ownership, "t1", &parameters).await;
+    let rejected = rejected.unwrap_err();
+    assert_eq!(
+        (rejected.status, rejected.error.as_str()),
+        (400, "ProvisioningFailed")
+    );
+    assert_eq!(code(&rejected), "registry-missing");
+    assert!(
+        rejected.message.starts_with("group \"hall\" not found. ["),
+        "{}",
+        rejected.message
+    );
+    assert!(matches!(rejected.retry(), imprint_claim::Retry::After(_)));
+    assert_eq!(devices(&fleet).await, 0);
+    // Once it is there, the same token registers.
+    fleet.template_that(TEMPLATE, None, true).await;
+    let registered = asker.register(&created.ownership, "t1", &parameters).await;
+    assert_eq!(registered.unwrap().thing_name.as_deref(), Some("dev-sn-1"));
+}
+
+#[tokio::test]
 async fn a_slow_hook_holds_up_nobody() {
     let slow = HookServer::start("", Duration::from_mins(1)).await;
     let fleet = Fleet::start_with(|config| config.limits.requests_in_flight = 4).await;

@@ -63,6 +63,7 @@ impl<P: Place> Bench<P> {
                 thing: None,
                 held: false,
                 listed: false,
+                past_end: None,
                 origin_of_request: mqtt(),
             },
             kind: EntryKind::Group,

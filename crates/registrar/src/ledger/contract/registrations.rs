@@ -1,5 +1,6 @@
 //! The registration of devices that bring their certificate, and the things that are made of them.
 
+use crate::registry::{Kind, Named, Reference};
 use std::collections::BTreeMap;
 
 use imprint_identity::Step;
@@ -167,6 +168,17 @@ fn thing(name: &str) -> ThingChange {
             name: "connect".into(),
             document: Some("{}".into()),
         }],
+        references: [Kind::Group, Kind::ThingType]
+            .map(|kind| Reference {
+                kind,
+                name: if kind == Kind::Group {
+                    "hall-1"
+                } else {
+                    "sensor"
+                }
+                .into(),
+            })
+            .into(),
         version: None,
     }
 }
@@ -209,6 +221,34 @@ pub async fn a_registration_makes_device_key_certificate_thing_and_answer<P: Pla
     assert_eq!((thing_of.device, thing_of.version), (device_id(1), 1));
     let policies = bench.open().await.policy_list().await.unwrap();
     assert_eq!(policies, [("connect".into(), Some("{}".into()))]);
+    // What it names and nobody had written down is in the registry from now on.
+    let registry = bench.open().await.registry_list().await.unwrap();
+    assert_eq!(registry.groups, [Named::new("hall-1")]);
+    assert_eq!(registry.thing_types, [Named::new("sensor")]);
+    assert_eq!(registry.policies, []);
+    let named = |kind, name: &str| Reference {
+        kind,
+        name: name.into(),
+    };
+    let query = RegistrationQuery {
+        references: [
+            named(Kind::Group, "hall-1"),
+            named(Kind::Group, "hall-2"),
+            named(Kind::ThingType, "hall-1"),
+            named(Kind::Policy, "connect"),
+            named(Kind::Policy, "publish"),
+        ]
+        .into(),
+        ..RegistrationQuery::default()
+    };
+    let missing = bench.open().await.registration_facts(&query, NOW).await;
+    let missing = missing.unwrap().missing;
+    let want = [
+        named(Kind::Group, "hall-2"),
+        named(Kind::ThingType, "hall-1"),
+        named(Kind::Policy, "publish"),
+    ];
+    assert_eq!(missing, want);
     let record = bench.record().await;
     assert_eq!((record.granted, record.pending), (1, 0));
     assert_eq!(bench.told("device-registered").await, 1);
@@ -855,6 +895,7 @@ pub async fn templates_and_cas_are_kept_as_they_are<P: Place>(bench: &mut Bench<
         enabled: true,
         body: "{\"Resources\":{}}".into(),
         hardware: "SerialNumber".into(),
+        create_missing: false,
         hook: None,
     };
     let definitions = Definitions {

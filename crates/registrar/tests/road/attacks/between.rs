@@ -206,6 +206,7 @@ impl Ledger for Between {
         claim_alarm(alarm: ClaimAlarm, now: UnixTime) -> Option<ClaimState>;
         template_list() -> Vec<Template>;
         authority_list() -> Vec<AuthorityRecord>;
+        registry_list() -> imprint_registrar::registry::Registry;
         thing_list(filter: &ThingFilter) -> Vec<ThingRecord>;
         policy_list() -> Vec<(String, Option<String>)>;
         arrival_facts(query: &ArrivalQuery, now: UnixTime) -> ArrivalFacts;

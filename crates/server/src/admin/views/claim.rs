@@ -9,6 +9,7 @@ use imprint_registrar::claims::definition::Template;
 use imprint_registrar::ledger::{
     AuthorityRecord, ClaimCertificate, ClaimCertificateState, ClaimRecord, ThingRecord,
 };
+use imprint_registrar::registry::Named;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -205,6 +206,9 @@ pub struct TemplateView {
     /// The parameter whose value is the device's hardware id.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hardware: String,
+    /// Whether groups, types and policies that it names are added when a device comes.
+    #[serde(default)]
+    pub create_missing: bool,
     /// Who is asked before a device is registered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hook: Option<HookView>,
@@ -403,6 +407,36 @@ impl From<&ThingRecord> for ThingView {
             version: record.version,
         }
     }
+}
+
+/// A group of things, or a type of thing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NamedView {
+    /// Its name.
+    pub name: String,
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+}
+
+impl From<Named> for NamedView {
+    fn from(named: Named) -> Self {
+        let Named { name, description } = named;
+        Self { name, description }
+    }
+}
+
+/// A policy, as the fleet file says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyDefinitionView {
+    /// Its name.
+    pub name: String,
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+    /// Its document, a JSON object as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<String>,
 }
 
 /// A policy that templates name.

@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::{ClaimDefinitionView, ProductView, RegisteredCaDefinitionView, TemplateView};
+use super::{
+    ClaimDefinitionView, NamedView, PolicyDefinitionView, ProductView, RegisteredCaDefinitionView,
+    TemplateView,
+};
 
 /// A fleet file, as JSON: the same keys as in TOML.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -15,6 +18,15 @@ pub struct FleetView {
     /// Its products. Only `name` is needed; every other key has a default.
     #[serde(default)]
     pub product: Vec<ProductView>,
+    /// Groups of things.
+    #[serde(default)]
+    pub group: Vec<NamedView>,
+    /// Types of things.
+    #[serde(default)]
+    pub thing_type: Vec<NamedView>,
+    /// Policies on devices' certificates.
+    #[serde(default)]
+    pub policy: Vec<PolicyDefinitionView>,
     /// Its provisioning templates.
     #[serde(default)]
     pub template: Vec<TemplateView>,
@@ -34,14 +46,15 @@ pub struct FleetView {
 pub struct AppliedView {
     /// Whether it was done; `false` for a dry run.
     pub applied: bool,
-    /// The differences: products, templates, claims, CAs, each in the order of the file.
+    /// The differences: products, groups, types, policies, templates, claims, CAs, each in the order of
+    /// the file.
     pub changes: Vec<ChangeView>,
 }
 
 /// One part of a fleet file that differs from what is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ChangeView {
-    /// What it is: `product`, `template`, `claim`, `registered_ca`.
+    /// What it is: `product`, `group`, `thing_type`, `policy`, `template`, `claim`, `registered_ca`.
     pub object: String,
     /// Its name.
     pub name: String,

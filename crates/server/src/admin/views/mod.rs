@@ -19,9 +19,9 @@ pub use authority::{AuthorityView, CrlRenewal, CrlView, StatusView};
 pub use claim::{
     CaRegistration, ClaimCertificateAdoption, ClaimCertificateOrder, ClaimCertificateView,
     ClaimDefinitionView, ClaimIssuedView, ClaimLimitsView, ClaimRevocation, ClaimView, HookView,
-    PolicyView, RegisteredCaDefinitionView, RegisteredCaView, RegistrationCodeView, Switch,
-    TemplateCheck, TemplateFaultView, TemplateParameterView, TemplateReportView, TemplateView,
-    ThingView,
+    NamedView, PolicyDefinitionView, PolicyView, RegisteredCaDefinitionView, RegisteredCaView,
+    RegistrationCodeView, Switch, TemplateCheck, TemplateFaultView, TemplateParameterView,
+    TemplateReportView, TemplateView, ThingView,
 };
 pub use device::{
     Adoption, Approval, CertificateView, DeviceFileView, DeviceView, Issue, IssuedView, Reason,

@@ -48,6 +48,16 @@ impl Fleet {
     }
 
     pub(crate) async fn template(&self, body: &str, hook: Option<(&str, HookFailure)>) {
+        self.template_that(body, hook, true).await;
+    }
+
+    /// `create_missing`: what it names is added.
+    pub(crate) async fn template_that(
+        &self,
+        body: &str,
+        hook: Option<(&str, HookFailure)>,
+        create_missing: bool,
+    ) {
         let hook = hook.map(|(url, on_failure)| Hook {
             url: url.to_owned(),
             on_failure,
@@ -59,6 +69,7 @@ impl Fleet {
             enabled: true,
             body: body.to_owned(),
             hardware: "SerialNumber".into(),
+            create_missing,
             hook,
         };
         self.define(Definitions {

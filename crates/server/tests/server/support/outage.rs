@@ -76,6 +76,7 @@ impl Ledger for Outage {
         claim_alarm(alarm: ClaimAlarm, now: UnixTime) -> Option<ClaimState>;
         template_list() -> Vec<Template>;
         authority_list() -> Vec<AuthorityRecord>;
+        registry_list() -> imprint_registrar::registry::Registry;
         thing_list(filter: &ThingFilter) -> Vec<ThingRecord>;
         policy_list() -> Vec<(String, Option<String>)>;
         arrival_facts(query: &ArrivalQuery, now: UnixTime) -> ArrivalFacts;
