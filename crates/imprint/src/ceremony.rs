@@ -66,18 +66,19 @@ pub(crate) async fn root(
     sign(signer, ROOT_KEY, algorithm, &to_be_signed).await
 }
 
-/// The issuing authority, under the root.
+/// An issuing authority on key `key`, under the root.
 pub(crate) async fn issuing(
     signer: &KeySigner,
-    name: &str,
+    key: &str,
+    common_name: &str,
     root: &Certificate,
     public_http: Option<&str>,
     end: End,
     now: UnixTime,
 ) -> anyhow::Result<Certificate> {
-    let (key, _) = key_of(signer, ISSUING_KEY)?;
+    let (key, _) = key_of(signer, key)?;
     let (root_key, algorithm) = key_of(signer, ROOT_KEY)?;
-    let subject = dn::common_name_der(&format!("{name} Issuing CA"), None);
+    let subject = dn::common_name_der(common_name, None);
     let issuer_url = public_http.map(|url| format!("{url}/ca/root.crt"));
     let to_be_signed = Authority {
         serial: serial(now).0,
@@ -86,7 +87,7 @@ pub(crate) async fn issuing(
         subject_der: &subject,
         public_key: &key,
         subject_key_id: key_id(&key),
-        not_before: root.not_before(),
+        not_before: now.plus(-BACKDATE_SECONDS).max(root.not_before()),
         not_after: end.after(now).min(root.not_after()),
         path_len: Some(0),
         crl_url: None,

@@ -42,8 +42,8 @@ pub(crate) enum Command {
     /// Measure what the server does, beside what its parts alone cost on this machine.
     #[command(subcommand)]
     Bench(Bench),
-    /// Bring products, templates, claims and registered CAs to what a fleet file says; shows the
-    /// difference first.
+    /// Bring products, groups, types, policies, templates, claims and registered CAs to what a fleet
+    /// file says; shows the difference first.
     Apply(Apply),
     /// Print the fleet file that is this fleet: applying it changes nothing.
     Export,
@@ -443,6 +443,9 @@ pub(crate) enum EventsCommand {
 pub(crate) enum Ca {
     /// The authorities: names, ends, sizes, revocation lists.
     Info,
+    /// Make another issuing authority under the root: a product with its name as `ca` is signed for by
+    /// it, once the server has been restarted.
+    New(CaNew),
     /// Make the revocation lists that are due.
     Crl {
         /// Also those that are not due.
@@ -470,6 +473,15 @@ pub(crate) enum Ca {
         /// Its name.
         ca: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CaNew {
+    /// Its name: also in `/ca/NAME.crt` and `/crl/NAME.crl`.
+    pub(crate) name: String,
+    /// For so many days, and no longer than the root.
+    #[arg(long, default_value_t = 3_652, value_name = "N")]
+    pub(crate) days: u32,
 }
 
 #[derive(Debug, Args)]
@@ -502,13 +514,13 @@ pub(crate) struct CaRegister {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DrillCommand {
-    /// What would happen to a device on a shelf, with its claim or its token? The device's own code
-    /// asks a server with both clocks moved; nothing is kept.
+    /// What would happen to a device on a shelf, with its claim, its token or the certificate that it
+    /// was born with? The device's own code asks a server with both clocks moved; nothing is kept.
     Claim(Drill),
 }
 
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("credential").required(true).args(["token", "claim_cert"]))]
+#[command(group = clap::ArgGroup::new("credential").required(true).args(["token", "claim_cert", "own_cert"]))]
 #[command(group = clap::ArgGroup::new("fate").args(["revoked", "expired", "at"]))]
 pub(crate) struct Drill {
     /// The claim's certificate, PEM.
@@ -520,13 +532,24 @@ pub(crate) struct Drill {
     /// The template; without: the one that is named like the product.
     #[arg(long, value_name = "T", requires = "claim_cert")]
     pub(crate) template: Option<String>,
+    /// A parameter of the template. `SerialNumber` is the hardware id, unless it is given.
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter, requires = "claim_cert")]
+    pub(crate) parameters: Vec<(String, String)>,
     /// The token's text, in place of a claim.
     #[arg(long)]
     pub(crate) token: Option<String>,
-    /// The device's hardware id; without: the token's, or one that nobody has.
+    /// The certificate that the device was born with (PEM), of a registered CA, and what is above it.
+    #[arg(long, value_name = "FILE", requires = "own_key")]
+    pub(crate) own_cert: Option<PathBuf>,
+    /// Its key, PEM.
+    #[arg(long, value_name = "FILE", requires = "own_cert")]
+    pub(crate) own_key: Option<PathBuf>,
+    /// The device's hardware id; without: the token's, or one that nobody has. A certificate that it
+    /// was born with says it by itself.
     #[arg(long, value_name = "ID")]
     pub(crate) hardware: Option<String>,
-    /// The credential is revoked first.
+    /// The credential is revoked first; for a certificate that a device was born with, its CA is
+    /// deactivated.
     #[arg(long)]
     pub(crate) revoked: bool,
     /// On the day after the credential's end.

@@ -8,6 +8,7 @@
 //! keys/               sealed keys, and seal.key that unseals them  (0700)
 //! ca/root.pem         what devices trust
 //! ca/issuing.pem      what signs their certificates
+//! ca/NAME.pem         another one, for products that name it
 //! tls/server.pem      the server's own certificate, and what is above it
 //! tls/server.key      its key, sealed
 //! run/admin           while a server runs: the address of its admin listener
@@ -73,6 +74,31 @@ impl Directory {
 
     pub(crate) fn issuing_certificate(&self) -> PathBuf {
         self.root.join("ca/issuing.pem")
+    }
+
+    /// The certificate of an issuing authority that was made later.
+    pub(crate) fn authority(&self, name: &str) -> PathBuf {
+        self.root.join(format!("ca/{name}.pem"))
+    }
+
+    /// The names of those, in order.
+    pub(crate) fn more_authorities(&self) -> anyhow::Result<Vec<String>> {
+        let folder = self.root.join("ca");
+        let entries = fs::read_dir(&folder)
+            .with_context(|| format!("{} can't be listed", folder.display()))?;
+        let mut names = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            let name = name.to_str().and_then(|name| name.strip_suffix(".pem"));
+            names.extend(
+                name.filter(|name| !["root", "issuing"].contains(name))
+                    .map(str::to_owned),
+            );
+        }
+        names.sort();
+        // Others lie there as well, such as roots for calls to the outside: only ours have a key.
+        names.retain(|name| self.keys().join(format!("{name}.key")).exists());
+        Ok(names)
     }
 
     pub(crate) fn server_chain(&self) -> PathBuf {

@@ -12,14 +12,15 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use imprint_agent::device::{Action, Event, Record, Settings as Patience};
 use imprint_agent::{
-    Agent, Claim, Door, End, Endpoint, KeyAlgorithm, Moment, Observer, RefusalText, Roots,
-    Settings, Strike, Suites, Surroundings, Timeouts,
+    Agent, Claim, Door, End, Endpoint, KeyAlgorithm, Moment, Observer, OwnCertificate, RefusalText,
+    Roots, Settings, Strike, Suites, Surroundings, Timeouts,
 };
 use imprint_est::Secret;
 use imprint_identity::{HardwareId, UnixTime};
+use imprint_pkix::certificate::Certificate;
 use imprint_pkix::pem;
 use imprint_registrar::claims::fingerprint_of;
-use imprint_registrar::ledger::{ClaimAct, TokenAct};
+use imprint_registrar::ledger::{ClaimAct, Definitions, TokenAct};
 use imprint_registrar::{Ledger as _, Product};
 use imprint_server::{Config, Identity, Limits, Server, World};
 use rusqlite::{Connection, OpenFlags};
@@ -42,7 +43,7 @@ struct Drilled {
     at: String,
     /// Days from today.
     days: i64,
-    /// The credential: `token t-...`, `claim line-1`.
+    /// The credential: `token t-...`, `claim line-1`, `a certificate of CA acme`.
     credential: String,
     /// `provisioned`, `quarantine`, or `asks-again`.
     outcome: &'static str,
@@ -127,6 +128,11 @@ enum Kind {
         chain_pem: String,
         key_pem: String,
     },
+    Own {
+        ca: String,
+        chain_pem: String,
+        key_pem: String,
+    },
 }
 
 async fn credential(opened: &Opened, order: &Drill) -> anyhow::Result<Credential> {
@@ -160,12 +166,50 @@ async fn credential(opened: &Opened, order: &Drill) -> anyhow::Result<Credential
             },
         });
     }
-    let (Some(certificate), Some(key)) = (&order.claim_cert, &order.claim_key) else {
-        bail!("give --token, or --claim-cert and --claim-key");
-    };
     let read = |path: &PathBuf| {
         let text = std::fs::read_to_string(path);
         text.with_context(|| format!("{} can't be read", path.display()))
+    };
+    if let (Some(certificate), Some(key)) = (&order.own_cert, &order.own_key) {
+        let (chain_pem, key_pem) = (read(certificate)?, read(key)?);
+        let chain = pem::decode(pem::CERTIFICATE, &chain_pem)
+            .with_context(|| format!("{} is no certificate", certificate.display()))?;
+        let chain: Vec<_> = chain
+            .iter()
+            .map(|der| Certificate::parse(der))
+            .collect::<Result<_, _>>()
+            .with_context(|| format!("{} can't be read", certificate.display()))?;
+        let authorities = ledger.authority_list().await?;
+        let leads_to = |one: &Certificate| {
+            let mut authorities = authorities.iter();
+            authorities.find(|authority| authority.subject_der == one.issuer_der())
+        };
+        let found = chain.first().zip(chain.iter().find_map(leads_to));
+        let (leaf, authority) = found.ok_or_else(|| {
+            Problem::new(
+                "ca-unknown",
+                format!(
+                    "{} names no CA that is registered here.",
+                    certificate.display()
+                ),
+                "See `imprint ca list`; give the certificates above it in the same file.",
+            )
+        })?;
+        let product = authority.ca.product.clone();
+        return Ok(Credential {
+            name: format!("a certificate of CA {}", authority.ca.name),
+            hardware: said.map_or_else(nobody, Ok)?,
+            ends: leaf.not_after().plus(grace_seconds(&product)),
+            product,
+            kind: Kind::Own {
+                ca: authority.ca.name.clone(),
+                chain_pem,
+                key_pem,
+            },
+        });
+    }
+    let (Some(certificate), Some(key)) = (&order.claim_cert, &order.claim_key) else {
+        bail!("give --token, --claim-cert and --claim-key, or --own-cert and --own-key");
     };
     let (chain_pem, key_pem) = (read(certificate)?, read(key)?);
     let blocks = pem::decode(pem::CERTIFICATE, &chain_pem)
@@ -209,6 +253,18 @@ async fn revoke(opened: &Opened, credential: &Credential, now: UnixTime) -> anyh
             let reason = "a drill".to_owned();
             let act = ClaimAct::Revoke { reason };
             ledger.claim_act(name, act, ACTOR, now).await?;
+        }
+        Kind::Own { ca, .. } => {
+            let mut authorities = ledger.authority_list().await?;
+            authorities.retain(|authority| authority.ca.name == *ca);
+            for authority in &mut authorities {
+                authority.ca.active = false;
+            }
+            let definitions = Definitions {
+                authorities,
+                ..Definitions::default()
+            };
+            ledger.fleet_apply(definitions, ACTOR, now).await?;
         }
     }
     Ok(())
@@ -271,7 +327,8 @@ async fn play(
     let addresses = running.addresses();
     let endpoint = |address: Option<std::net::SocketAddr>| -> anyhow::Result<Endpoint> {
         let address = address.context("the server listens")?;
-        Ok(format!("https://{address}").parse()?)
+        // By name, as devices in the field call it: there are CAs whose devices have to.
+        Ok(format!("https://localhost:{}", address.port()).parse()?)
     };
     let (token, door) = match credential.kind {
         Kind::Token { text, .. } => (Some(Secret::new(text.into_bytes())), Door::Token),
@@ -281,11 +338,21 @@ async fn play(
             let claim = Claim {
                 broker: endpoint(addresses.mqtts)?,
                 template: order.template.clone(),
-                parameters: std::collections::BTreeMap::new(),
+                parameters: order.parameters.iter().cloned().collect(),
                 chain_pem,
                 key_pem: Secret::new(key_pem.into_bytes()),
             };
             (None, Door::Claim(claim))
+        }
+        Kind::Own {
+            chain_pem, key_pem, ..
+        } => {
+            let own = OwnCertificate {
+                chain_pem,
+                key_pem: Secret::new(key_pem.into_bytes()),
+                broker: None,
+            };
+            (None, Door::JustInTime(own))
         }
     };
     let settings = Settings {
@@ -346,7 +413,7 @@ async fn identity(opened: &Opened, at: UnixTime) -> anyhow::Result<Identity> {
     let (private_key, key) = new_server_key()?;
     let issuing = &opened.registrar.authorities().issuing().certificate;
     let signer = opened.registrar.signer();
-    let hosts = ["127.0.0.1".to_owned()];
+    let hosts = ["localhost".to_owned()];
     let server = ceremony::server(signer, issuing, &key, &hosts, None, Until::Days(30), at).await?;
     Ok(Identity {
         chain: vec![server.der().to_vec(), issuing.der().to_vec()],

@@ -134,8 +134,16 @@ async fn make(
         ]
     };
     let root = ceremony::root(&signer, &order.name, root_end, now).await?;
-    let issuing =
-        ceremony::issuing(&signer, &order.name, &root, public_http, issuing_end, now).await?;
+    let issuing = ceremony::issuing(
+        &signer,
+        ISSUING_KEY,
+        &format!("{} Issuing CA", order.name),
+        &root,
+        public_http,
+        issuing_end,
+        now,
+    )
+    .await?;
     let device_certificate_bytes = ceremony::device_certificate_bytes(&issuing, public_http)?;
 
     // 3. The server's own certificate, on a key that is sealed as well.

@@ -15,6 +15,7 @@ mod drill;
 mod duration;
 mod init;
 mod key;
+mod issuing;
 mod open;
 mod outcome;
 mod problem;
@@ -60,6 +61,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench(order) => return bench::run(&order, json).await,
         Command::Demo(order) => return demo::run(&order).await,
         Command::Agent(command) => return agent::run(command, json).await,
+        Command::Ca(cli::Ca::New(order)) => issuing::run(&cli.dir, &order, json).await?,
         Command::Drill(cli::DrillCommand::Claim(order)) => {
             drill::run(&cli.dir, order, json).await?
         }

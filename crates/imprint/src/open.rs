@@ -87,16 +87,21 @@ fn authorities(
     signer: &KeySigner,
     public_http: Option<String>,
 ) -> anyhow::Result<Authorities> {
-    let issuing = read_certificate(&directory.issuing_certificate())?;
     let root = read_certificate(&directory.root_certificate())?;
-    let algorithm = signer
-        .signature_algorithm(ISSUING_KEY)
-        .with_context(|| format!("keys/{ISSUING_KEY}.key is not there"))?;
-    if signer.public_key(ISSUING_KEY) != Some(issuing.spki_der()) {
-        bail!("keys/{ISSUING_KEY}.key is not the key of ca/{ISSUING_KEY}.pem");
-    }
-    let issuer = Issuer::new(ISSUING_KEY, ISSUING_KEY, issuing, algorithm)?;
-    Ok(Authorities::new(vec![issuer], vec![root], public_http)?)
+    let mut names = vec![ISSUING_KEY.to_owned()];
+    names.extend(directory.more_authorities()?);
+    let issuer = |name: &String| -> anyhow::Result<Issuer> {
+        let certificate = read_certificate(&directory.authority(name))?;
+        let algorithm = signer
+            .signature_algorithm(name)
+            .with_context(|| format!("keys/{name}.key is not there"))?;
+        if signer.public_key(name) != Some(certificate.spki_der()) {
+            bail!("keys/{name}.key is not the key of ca/{name}.pem");
+        }
+        Ok(Issuer::new(name, name, certificate, algorithm)?)
+    };
+    let issuers = names.iter().map(issuer).collect::<anyhow::Result<_>>()?;
+    Ok(Authorities::new(issuers, vec![root], public_http)?)
 }
 
 /// The server's certificate and key; made anew when it is near its end, or when it is for other

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use http::Method;
 use imprint_server::admin::views::{
     AuthorityView, CaRegistration, CrlRenewal, CrlView, RegisteredCaDefinitionView,
@@ -72,6 +72,7 @@ pub(super) async fn run(
             let text = desk.ask(Method::POST, path, registration.as_ref()).await?;
             shown(text, json, show)
         }
+        Ca::New(_) => bail!("this command has no way to the admin API"),
         Ca::Code => {
             let path = "/api/v1/registered-cas/code";
             let text = desk.ask(Method::GET, path, None::<&()>).await?;

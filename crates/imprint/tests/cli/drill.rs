@@ -199,3 +199,111 @@ fn a_claim_on_a_shelf_has_a_member_a_refusal_and_an_end() {
     ]);
     assert!(other.contains("[claim-unknown]"), "{other}");
 }
+
+fn openssl(place: &Place, arguments: &str) {
+    let done = std::process::Command::new("openssl")
+        .args(arguments.split(' '))
+        .current_dir(place.path(""))
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{arguments}: {done:?}");
+}
+
+const BORN: &str = r#"
+[[product]]
+name = "thermo"
+bootstrap_grace_days = 100
+
+[[template]]
+name = "rooms"
+product = "thermo"
+body = '''
+{"Parameters": {"SerialNumber": {"Type": "String"}, "Room": {"Type": "String"}},
+ "Resources": {
+   "certificate": {"Type": "AWS::IoT::Certificate", "Properties": {
+     "CertificateId": {"Ref": "AWS::IoT::Certificate::Id"}}},
+   "thing": {"Type": "AWS::IoT::Thing", "Properties": {
+     "ThingName": {"Fn::Sub": "${Room}-${SerialNumber}"}}}}}
+'''
+
+[[registered_ca]]
+name = "acme"
+product = "thermo"
+file = "acme.pem"
+mode = "sni-only"
+"#;
+
+#[test]
+fn a_device_with_the_certificate_that_it_was_born_with_has_its_days() {
+    let place = Place::with_fleet(THERMO);
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    openssl(
+        &place,
+        &format!(
+            "req -x509 {key} -days 3650 -subj /CN=acme -addext keyUsage=critical,keyCertSign \
+             -keyout acme.key -out acme.pem"
+        ),
+    );
+    openssl(
+        &place,
+        &format!("req {key} -subj /CN=SN-7 -keyout own.key -out own.csr"),
+    );
+    place.write("ext", "basicConstraints=CA:FALSE\n");
+    openssl(
+        &place,
+        "x509 -req -in own.csr -CA acme.pem -CAkey acme.key -days 300 -extfile ext -out own.pem",
+    );
+    let born = place.write("born.toml", BORN);
+    place.ok(&["apply", &born]);
+    let path = |name: &str| place.path(name).to_str().unwrap().to_owned();
+    let (certificate, key) = (path("own.pem"), path("own.key"));
+    let shown = [
+        "--own-cert",
+        certificate.as_str(),
+        "--own-key",
+        key.as_str(),
+    ];
+    for (fate, want) in [
+        (&["--at", "+0d"][..], "provisioned"),
+        (&["--at", "+299d"], "provisioned"),
+        // The server would hear it for its product's grace; our own agent holds it back by itself.
+        (&["--at", "+301d"], "certificate-expired"),
+        (&["--at", "+401d"], "certificate-expired"),
+        (&["--expired"], "certificate-expired"),
+        (&["--revoked"], "ca-does-not-register"),
+    ] {
+        let drilled = drill(&place, &[&shown[..], fate].concat());
+        let got = match &drilled["refusal"] {
+            Value::Null => &drilled["outcome"],
+            refusal => refusal,
+        };
+        assert_eq!(got, want, "{fate:?}: {drilled}");
+        if want == "provisioned" {
+            assert_eq!(drilled["device"], "SN-7", "{drilled}");
+        }
+    }
+    assert_eq!(place.json(&["device", "list"]).as_array().unwrap().len(), 0);
+    let root = path("imprint/ca/root.pem");
+    let stranger = place.refused(&["drill", "claim", "--own-cert", &root, "--own-key", &key]);
+    assert!(stranger.contains("[ca-unknown]"), "{stranger}");
+
+    // A template's parameters are the device's.
+    let out = path("claim");
+    place.ok(&["claim", "new", "--product", "thermo", "--out", &out]);
+    let (certificate, key) = (
+        format!("{out}/claim-thermo.pem"),
+        format!("{out}/claim-thermo.key"),
+    );
+    let shown = [
+        "--claim-cert",
+        certificate.as_str(),
+        "--claim-key",
+        key.as_str(),
+        "--template",
+        "rooms",
+    ];
+    let drilled = drill(&place, &shown);
+    assert_eq!(drilled["refusal"], "parameter-missing", "{drilled}");
+    let drilled = drill(&place, &[&shown[..], &["--param", "Room=hall"]].concat());
+    assert_eq!(drilled["outcome"], "provisioned", "{drilled}");
+}
