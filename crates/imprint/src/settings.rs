@@ -364,7 +364,7 @@ mod tests {
         for (more, want) in [
             (
                 "htps = \"off\"",
-                "line 6: unknown key `htps`; did you mean `https`?",
+                "line 6, column 1: unknown key `htps`; did you mean `https`?",
             ),
             ("mqtts = \"8883\"", "is no address"),
             ("public_http = \"https://x\"", "begin it with http://"),
@@ -383,7 +383,7 @@ mod tests {
             ),
             (
                 "[[webhook]]\nurl = \"https://a.example/\"\nkind = [\"device-*\"]",
-                "line 8: unknown key `kind` in [[webhook]]; did you mean `kinds`?",
+                "line 8, column 1: unknown key `kind` in [[webhook]]; did you mean `kinds`?",
             ),
             (
                 "[[webhook]]\nurl = \"https://a/\"\n[[webhook]]\nurl = \"https://a/\"",

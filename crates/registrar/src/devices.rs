@@ -29,7 +29,7 @@ pub enum OperatorError {
     #[error("{hardware} does not fit the pattern {pattern:?} of product {product:?}")]
     HardwareUnfit {
         /// The hardware.
-        hardware: HardwareId,
+        hardware: Box<HardwareId>,
         /// The product.
         product: String,
         /// Its pattern.

@@ -480,10 +480,10 @@ mod tests {
             }),
             ("serial_pattern", |p| p.serial_pattern = Some(String::new())),
             ("serial_pattern", |p| {
-                p.serial_pattern = Some("a)|(b".into())
+                p.serial_pattern = Some("a)|(b".into());
             }),
             ("serial_pattern", |p| {
-                p.serial_pattern = Some("a".repeat(257))
+                p.serial_pattern = Some("a".repeat(257));
             }),
             ("serial_pattern", |p| {
                 p.serial_pattern = Some("(a{999}){999}".into());

@@ -65,7 +65,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         let mut bound = hardware.iter().flatten();
         if let Some(unfit) = bound.find(|hardware| !product.fits(hardware)) {
             return Err(OperatorError::HardwareUnfit {
-                hardware: unfit.clone(),
+                hardware: Box::new(unfit.clone()),
                 product: product.name.clone(),
                 pattern: product.serial_pattern.clone().unwrap_or_default(),
             });

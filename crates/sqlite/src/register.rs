@@ -347,7 +347,7 @@ fn journal(
         RegistrationCertificate::Foreign { authority, .. } => Some(authority),
         RegistrationCertificate::Pending { .. } | RegistrationCertificate::SharedKey => None,
     };
-    let mut detail = json!({
+    let detail = json!({
         "enrollment": grant.enrollment.to_string(),
         "serial": serial.to_string(),
         "key": grant.key.to_string(),
@@ -360,10 +360,8 @@ fn journal(
         "held": grant.held,
         "door": grant.origin_of_request.door,
         "address": grant.origin_of_request.address,
+        "grace": grant.past_end.map(|end| end.to_string()),
     });
-    if let Some(end) = grant.past_end {
-        detail["grace"] = json!(end.to_string());
-    }
     change.journal("device-registered", grant.device.as_str(), &detail)
 }
 

@@ -48,8 +48,7 @@ fn put<T: Serialize>(
         )?
         .execute((kind.as_str(), name, definition.to_string()))?;
     if changed > 0 {
-        let mut detail = json!({ "by": "fleet" });
-        detail[kind.as_str()] = definition;
+        let detail = json!({ "by": "fleet", (kind.as_str()): definition });
         change.journal("registry-applied", name, &detail)?;
     }
     Ok(())

@@ -201,7 +201,7 @@ pub(crate) fn wait(change: &Change<'_>, wait: &Wait) -> Result<Waited, Fault> {
     if let Some(claim) = &claim {
         claim::count_newcomer(change, claim, !wait.listed)?;
     }
-    let mut detail = json!({
+    let detail = json!({
         "enrollment": wait.enrollment.to_string(),
         "key": wait.key.to_string(),
         "hardware": wait.hardware.text().as_str(),
@@ -210,10 +210,8 @@ pub(crate) fn wait(change: &Change<'_>, wait: &Wait) -> Result<Waited, Fault> {
         "token": token.as_ref().map(|token| token.record.id.as_str()),
         "door": wait.origin_of_request.door,
         "address": wait.origin_of_request.address,
+        "grace": wait.past_end.map(|end| end.to_string()),
     });
-    if let Some(end) = wait.past_end {
-        detail["grace"] = json!(end.to_string());
-    }
     change.journal("enrollment-waiting", wait.device.as_str(), &detail)?;
     Ok(Waited::Listed)
 }
