@@ -16,7 +16,7 @@ use crate::request::{MAX_BODY, Request};
 use crate::state::{RegistrationState, Status};
 
 /// What to send for `call` over HTTPS: without `Host`, and without `Authorization`, because a token
-/// must not be made before the server was verified (see [`crate::sas::Sas::build`]).
+/// must not be made before the server was verified (see [`crate::sas::Unsigned`]).
 #[must_use]
 pub fn http(call: &Call) -> HttpRequest {
     let (method, body) = match &call.request {
