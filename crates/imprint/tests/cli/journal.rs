@@ -8,7 +8,8 @@ use crate::support::{Place, THERMO};
 /// obstacle to them.
 fn tamper(place: &Place, statement: &str) {
     let connection = Connection::open(place.server().join("ledger.db")).unwrap();
-    let drop = "DROP TRIGGER journal_row_stays; DROP TRIGGER journal_row_is_kept;";
+    let drop = "DROP TRIGGER journal_row_stays; DROP TRIGGER journal_row_is_kept;
+                DROP TRIGGER link_stays; DROP TRIGGER link_is_kept;";
     connection.execute_batch(drop).unwrap();
     assert_eq!(connection.execute(statement, []).unwrap(), 1, "{statement}");
 }

@@ -4,6 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
+use imprint_identity::UnixTime;
+use imprint_registrar::Ledger as _;
+use imprint_registrar::journal::{JournalRow, Verifier, chain};
 
 fn schema_version(path: &Path) -> u32 {
     let db = Connection::open(path).unwrap();
@@ -375,4 +378,80 @@ fn groups_of_a_product_move_out_of_its_connection() {
     let valve = crate::product::by_name(&db, "valve").unwrap().unwrap();
     assert_eq!(valve.groups, ["b", "a"]);
     assert_eq!(valve.connection.endpoint, "mqtts://a");
+}
+
+#[tokio::test]
+async fn the_chain_of_an_old_journal_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("imprint.db");
+    of_version_1(&path);
+    let row = |number| JournalRow {
+        number,
+        at: UnixTime(number.cast_signed()),
+        kind: "token-minted".into(),
+        subject: format!("t-{number}"),
+        actor: "server".into(),
+        detail: "{}".into(),
+        hash: None,
+    };
+    let db = Connection::open(&path).unwrap();
+    let mut before = [0; 32];
+    for number in 1..=5 {
+        let row = row(number);
+        let hash = (number <= 3).then(|| {
+            before = chain(&before, &row);
+            before
+        });
+        db.execute(
+            "INSERT INTO journal (number, at, kind, subject, actor, detail, hash)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            (
+                number.cast_signed(),
+                row.at.0,
+                row.kind,
+                row.subject,
+                row.actor,
+                row.detail,
+                hash,
+            ),
+        )
+        .unwrap();
+    }
+    db.execute("UPDATE chain SET number = 3, hash = ?1", [before])
+        .unwrap();
+    drop(db);
+
+    let ledger = Sqlite::open(&path).unwrap();
+    let verify = |rows: Vec<JournalRow>| {
+        let mut verifier = Verifier::default();
+        rows.iter().try_for_each(|row| verifier.row(row)).unwrap();
+        verifier.seen()
+    };
+    let rows = ledger.journal_read(0, 100).await.unwrap();
+    assert_eq!(verify(rows), (5, 2, before));
+    assert_eq!(ledger.journal_chain(100).await.unwrap(), 2);
+    let rows = ledger.journal_read(0, 100).await.unwrap();
+    let (seen, unchained, head) = verify(rows.clone());
+    assert_eq!((seen, unchained), (5, 0));
+    // A page that begins or ends within a link has the same hashes.
+    for (after, limit) in [(0, 2), (1, 1), (2, 2), (3, 1), (4, 9), (5, 9)] {
+        let page = ledger.journal_read(after, limit).await.unwrap();
+        let from = usize::try_from(after).unwrap();
+        let until = rows.len().min(from + limit as usize);
+        assert_eq!(page, rows[from..until], "{after} {limit}");
+    }
+    ledger.close().unwrap();
+
+    let db = Connection::open(&path).unwrap();
+    for statement in [
+        "UPDATE journal SET detail = '[]' WHERE number = 5",
+        "UPDATE journal SET detail = detail WHERE number = 5",
+        "DELETE FROM journal WHERE number = 5",
+        "UPDATE link SET hashes = zeroblob(32)",
+        "DELETE FROM link",
+    ] {
+        let error = db.execute(statement, []).unwrap_err().to_string();
+        assert!(error.contains("append-only"), "{statement}: {error}");
+    }
+    assert_ne!(head, before);
 }

@@ -146,7 +146,10 @@ fn sound(db: &Connection) -> Result<(), String> {
     let mut verifier = Verifier::default();
     let mut rows = db
         .prepare(
-            "SELECT number, at, kind, subject, actor, detail, hash FROM journal ORDER BY number",
+            "SELECT number, at, kind, subject, actor, detail,
+                    (SELECT substr(hashes, 32 * (number - first) + 1, 32) FROM link
+                     WHERE number BETWEEN first AND first + length(hashes) / 32 - 1)
+             FROM journal ORDER BY number",
         )
         .map_err(|error| error.to_string())?;
     let rows = rows
