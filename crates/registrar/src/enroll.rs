@@ -227,15 +227,15 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                     return Err(self.alarmed(refusal, &facts, &query, request, now).await);
                 }
             };
-            let answer = |record: &CertificateRecord, again| Answer {
-                record: record.clone(),
+            let answer = |record, again| Answer {
+                record,
                 product: product.clone(),
                 again,
                 enrollment,
             };
             let intended = match standing {
                 Standing::Settled(record) => {
-                    return self.hand_over(answer(&record, true), request.kind).await;
+                    return self.hand_over(answer(record, true), request.kind).await;
                 }
                 Standing::Intended(record) => record,
                 Standing::Waiting => {
@@ -284,7 +284,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                     match self.ledger.enrollment_intend(grant, now).await? {
                         Intention::Intended(record) => record,
                         Intention::Settled(record) => {
-                            return self.hand_over(answer(&record, true), request.kind).await;
+                            return self.hand_over(answer(record, true), request.kind).await;
                         }
                         Intention::Changed if facts.device.is_none() => {
                             self.name_is_free(&device, appraised.hardware()).await?;
@@ -304,7 +304,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 .await?
             {
                 Settlement::Settled(record) => {
-                    self.hand_over(answer(&record, false), request.kind).await
+                    self.hand_over(answer(record, false), request.kind).await
                 }
                 Settlement::Void => Err(Refusal::new(Code::EnrollmentVoid).about(device.as_str())),
             };

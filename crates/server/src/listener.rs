@@ -81,7 +81,8 @@ pub struct Peer {
     pub certificate: Option<PeerCertificate>,
     /// What it sent behind its certificate, DER.
     pub(crate) chain: Vec<Vec<u8>>,
-    /// The server that it named in TLS (SNI), where that is one of our own names.
+    /// The server that it named in TLS (SNI), where that is one of our own names and it showed a
+    /// certificate: nobody else is asked for it.
     pub(crate) server_name: Option<String>,
     /// The protocol that TLS agreed on (ALPN), if any was offered.
     pub(crate) protocol: Option<Vec<u8>>,
@@ -355,7 +356,7 @@ impl Peer {
             chain: shown.iter().skip(1).map(|der| der.to_vec()).collect(),
             server_name: tls
                 .server_name()
-                .filter(|name| own.answers_to(name))
+                .filter(|name| !shown.is_empty() && own.answers_to(name))
                 .map(str::to_owned),
             protocol: tls.alpn_protocol().map(<[u8]>::to_vec),
             channel,

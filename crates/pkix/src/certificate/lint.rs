@@ -16,6 +16,7 @@ use x509_cert::ext::pkix::{
     ExtendedKeyUsage, KeyUsage, KeyUsages, SubjectAltName, SubjectKeyIdentifier,
 };
 use x509_cert::name::Name;
+use x509_cert::spki::AlgorithmIdentifierOwned;
 
 use crate::key::{KeyError, PublicKey};
 use crate::oid as id;
@@ -53,11 +54,32 @@ pub fn lint(tbs_der: &[u8]) -> Result<(), LintError> {
 /// The algorithm by which a TBSCertificate says that it will be signed: the one to sign it with.
 #[must_use]
 pub fn announced_algorithm(tbs_der: &[u8]) -> Option<SignatureAlgorithm> {
-    let tbs = TbsCertificate::from_der(tbs_der).ok()?;
-    let announced = tbs.signature().to_der().ok()?;
-    SignatureAlgorithm::ALL
-        .into_iter()
-        .find(|algorithm| algorithm.to_der() == announced)
+    announced(TbsCertificate::from_der(tbs_der).ok()?.signature())
+}
+
+/// One that we sign with: parameters absent for ECDSA and Ed25519, NULL for RSA (RFC 5758, RFC 8410,
+/// RFC 4055).
+fn announced(identifier: &AlgorithmIdentifierOwned) -> Option<SignatureAlgorithm> {
+    use SignatureAlgorithm as Known;
+    let known = match identifier.oid {
+        id::ECDSA_WITH_SHA256 => Known::EcdsaSha256,
+        id::ECDSA_WITH_SHA384 => Known::EcdsaSha384,
+        id::ECDSA_WITH_SHA512 => Known::EcdsaSha512,
+        id::ED25519 => Known::Ed25519,
+        id::SHA256_WITH_RSA => Known::RsaPkcs1Sha256,
+        id::SHA384_WITH_RSA => Known::RsaPkcs1Sha384,
+        id::SHA512_WITH_RSA => Known::RsaPkcs1Sha512,
+        _ => return None,
+    };
+    let is_rsa = matches!(
+        known,
+        Known::RsaPkcs1Sha256 | Known::RsaPkcs1Sha384 | Known::RsaPkcs1Sha512
+    );
+    let fits = match &identifier.parameters {
+        None => !is_rsa,
+        Some(parameters) => is_rsa && parameters.is_null(),
+    };
+    fits.then_some(known)
 }
 
 /// Positive, not zero, at least 64 bits, at most 20 octets (RFC 5280 section 4.1.2.2).
@@ -71,17 +93,9 @@ fn serial(content: &[u8]) -> Result<(), LintError> {
 }
 
 fn signature(tbs: &TbsCertificate) -> Result<(), LintError> {
-    let announced = tbs
-        .signature()
-        .to_der()
-        .map_err(|_| LintError::Unreadable)?;
-    let known = SignatureAlgorithm::ALL
-        .into_iter()
-        .any(|known| !known.is_pss() && known.to_der() == announced);
-    if known {
-        Ok(())
-    } else {
-        Err(LintError::SignatureAlgorithm)
+    match announced(tbs.signature()) {
+        Some(_) => Ok(()),
+        None => Err(LintError::SignatureAlgorithm),
     }
 }
 

@@ -404,7 +404,8 @@ impl<D: Door, L: Ledger, S: Signer> Protocol for Shared<D, L, S> {
     async fn speak(&self, stream: impl Stream, peer: &Peer, terms: &Terms<'_>) {
         let chosen = peer.protocol.as_deref();
         if chosen.is_some_and(|chosen| ALPN.contains(&chosen)) {
-            self.mqtt.speak(stream, peer, terms).await;
+            // In a box: a conversation in MQTT is large, and every connection's task would be.
+            Box::pin(self.mqtt.speak(stream, peer, terms)).await;
         } else {
             self.http.speak(stream, peer, terms).await;
         }
