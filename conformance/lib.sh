@@ -9,12 +9,17 @@ set -euo pipefail
 IMPRINT=${IMPRINT:?the path of the imprint binary (cargo xtask conformance sets it)}
 work=$(mktemp -d)
 server_pid=""
+# What a script has started beside the server; it is ended with it.
+beside=()
 passed=0
 failed=0
 
 cleanup() {
-    local status=$?
+    local status=$? process
     stop
+    for process in ${beside[@]+"${beside[@]}"}; do
+        kill "$process" 2>/dev/null || true
+    done
     # A script that died halfway has not said so yet.
     if [ "$status" != 0 ] && [ "$status" != 77 ] && [ -s "$work/serve.log" ]; then
         echo "--- the end of the server's log"

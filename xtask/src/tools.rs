@@ -132,9 +132,13 @@ pub(crate) const AZURE_PYTHON: Tool = Tool {
 /// Azure's device SDK for JavaScript.
 pub(crate) const AZURE_NODE: Tool = Tool {
     name: "azure-iot-provisioning-device",
-    checks: "registration by entries, by Azure's device SDK for JavaScript",
+    checks: "registration by entries, also with a TPM, by Azure's device SDK for JavaScript",
     packages: &[],
-    probe: &["node", "-e", "require('azure-iot-provisioning-device')"],
+    probe: &[
+        "node",
+        "-e",
+        "require('azure-iot-provisioning-device'); require('azure-iot-security-tpm')",
+    ],
 };
 
 /// AWS's device SDK for JavaScript.

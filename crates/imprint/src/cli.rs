@@ -607,6 +607,13 @@ pub(crate) struct EntryNew {
     /// the second one follows the first.
     #[arg(long = "certificate", value_name = "FILE", conflicts_with_all = ["key", "secondary_key"])]
     pub(crate) certificates: Vec<PathBuf>,
+    /// In place of keys: the endorsement key of the device's TPM, a `TPM2B_PUBLIC` as
+    /// `tpm2_readpublic -f tss` writes it, or that in base64.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "secondary_key", "certificates", "group"])]
+    pub(crate) tpm: Option<PathBuf>,
+    /// The only storage key of that TPM that is taken; without: whichever it has.
+    #[arg(long, value_name = "FILE", requires = "tpm")]
+    pub(crate) storage_key: Option<PathBuf>,
     /// A key that was made elsewhere, 32 to 64 bytes in base64, in a file; `-` reads stdin.
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
@@ -616,7 +623,7 @@ pub(crate) struct EntryNew {
     /// The name that the device gets in the fleet; without: by its product's rule.
     #[arg(long, value_name = "ID", conflicts_with = "group")]
     pub(crate) device_id: Option<String>,
-    /// How strongly its word proves a hardware id: asserted (without), flash-key, ...
+    /// How strongly its word proves a hardware id: asserted (without; for a TPM: element-key), flash-key, ...
     #[arg(long, value_name = "STRENGTH")]
     pub(crate) strength: Option<String>,
     /// Disabled from the start.

@@ -382,6 +382,18 @@ catalogue! {
     EntryDisabled "entry-disabled" Denied SLOWLY, Register,
         "The device's entry is disabled.",
         "`imprint entry enable` lets its devices in again.";
+    TpmUnreadable "tpm-unreadable" Request NEVER, Bootstrap,
+        "The TPM's keys can't be read.",
+        "Send the TPM2B_PUBLIC structures of RSA-2048, P-256 or P-384 keys.";
+    TpmOther "tpm-other" Credential NEVER, Bootstrap,
+        "This is another TPM than the device's entry names.",
+        "Compare the endorsement key with the entry's: a new board or a new TPM needs a new entry.";
+    TpmKeyUnsound "tpm-key-unsound" Denied NEVER, Bootstrap,
+        "The TPM's key does not have the attributes of its role, so that software may have made it.",
+        "Make the keys in the TPM by the TCG's templates: fixed there, and restricted to their role.";
+    TpmAnswerLate "tpm-answer-late" Credential SOON, Bootstrap,
+        "The answer to the TPM's challenge came too late.",
+        "Let the device begin again: it gets a new challenge, which is good for five minutes.";
     RegistrationOther "registration-other" Denied NEVER, Register,
         "The registration id is not the one that the certificate or the request names.",
         "Use one registration id in the user name or path, in the message and as the certificate's CN.";

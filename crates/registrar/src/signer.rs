@@ -15,7 +15,8 @@ pub trait Signer: Send + Sync + 'static {
         message: &[u8],
     ) -> impl Future<Output = Result<Vec<u8>, SignerError>> + Send;
 
-    /// HMAC-SHA256 under the key that turns tokens into what the ledger keeps of them.
+    /// HMAC-SHA256 under the key that turns tokens into what the ledger keeps of them. Whatever else is
+    /// derived by it begins with a word of its own, longer than any token.
     fn token_mac(&self, token: &[u8])
     -> impl Future<Output = Result<[u8; 32], SignerError>> + Send;
 

@@ -23,7 +23,7 @@ macro_rules! select_entry {
     ($where:literal) => {
         concat!(
             "SELECT e.number, e.definition, e.enabled, e.primary_key, e.secondary_key, e.registered,
-                    e.created_at, e.updated_at, e.version
+                    e.created_at, e.updated_at, e.version, e.storage_key
              FROM entry e ",
             $where
         )
@@ -39,6 +39,7 @@ type Read = (
     u64,
     [imprint_identity::UnixTime; 2],
     u64,
+    Option<Vec<u8>>,
 );
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Read> {
@@ -54,11 +55,13 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Read> {
         row.get::<_, i64>(5)?.cast_unsigned(),
         [row.time(6)?, row.time(7)?],
         row.get::<_, i64>(8)?.cast_unsigned(),
+        row.get(9)?,
     ))
 }
 
 fn finish(read: Read) -> Result<Entry, Fault> {
-    let (number, definition, enabled, keys, registered, [created_at, updated_at], version) = read;
+    let (number, definition, enabled, keys, registered, [created_at, updated_at], version, key) =
+        read;
     let entry = serde_json::from_str(&definition)
         .map_err(|error| Fault::Broken(format!("an entry's definition: {error}: {definition}")))?;
     Ok(Entry {
@@ -67,6 +70,7 @@ fn finish(read: Read) -> Result<Entry, Fault> {
             entry,
             enabled,
             keys,
+            storage_key: key,
             registered,
             created_at,
             updated_at,
@@ -219,6 +223,8 @@ pub(crate) fn act(
         EntryAct::Enable => switch(change, &entry, true)?,
         EntryAct::Disable => switch(change, &entry, false)?,
         EntryAct::Key { slot, sealed } => put_key(change, &entry, *slot, sealed)?,
+        EntryAct::StorageKey { public } if entry.record.storage_key.as_ref() == Some(public) => {}
+        EntryAct::StorageKey { public } => put_storage_key(change, &entry, public)?,
     }
     Ok(Acted::Done(by_number(change.db, entry.number)?.record))
 }
@@ -257,6 +263,19 @@ fn put_key(change: &Change<'_>, entry: &Entry, slot: KeySlot, sealed: &[u8]) -> 
         .execute((entry.number, sealed, change.now.0))?;
     let detail = json!({ "slot": slot.as_str() });
     change.journal("entry-key-replaced", &subject_of(entry), &detail)
+}
+
+/// Another one than the first says that the TPM was cleared: the journal has that.
+fn put_storage_key(change: &Change<'_>, entry: &Entry, public: &[u8]) -> Result<(), Fault> {
+    change
+        .db
+        .prepare_cached(
+            "UPDATE entry SET storage_key = ?2, updated_at = ?3, version = version + 1
+             WHERE number = ?1",
+        )?
+        .execute((entry.number, public, change.now.0))?;
+    let detail = json!({ "first": entry.record.storage_key.is_none() });
+    change.journal("entry-storage-key-seen", &subject_of(entry), &detail)
 }
 
 /// One more device.

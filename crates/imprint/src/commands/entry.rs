@@ -4,6 +4,8 @@ use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::Method;
 use imprint_server::admin::views::{
     EntryDerivation, EntryDerivedView, EntryMadeView, EntryOrderView, EntryRotation, EntryView,
@@ -21,6 +23,8 @@ pub(crate) struct Files {
     certificates: Vec<String>,
     key: Option<Zeroizing<String>>,
     secondary_key: Option<Zeroizing<String>>,
+    endorsement_key: Option<String>,
+    storage_root_key: Option<String>,
 }
 
 /// Reads the files that an order names, before anything is asked.
@@ -35,6 +39,8 @@ pub(super) fn prepare(order: &Entry) -> anyhow::Result<Files> {
                 .collect::<Result<_, _>>()?,
             key: key(&new.key)?,
             secondary_key: key(&new.secondary_key)?,
+            endorsement_key: new.tpm.as_deref().map(public_key).transpose()?,
+            storage_root_key: new.storage_key.as_deref().map(public_key).transpose()?,
         },
         Entry::Rotate(rotate) => Files {
             key: key(&rotate.key)?,
@@ -58,6 +64,19 @@ fn read_key(path: &Path) -> anyhow::Result<Zeroizing<String>> {
             .with_context(|| format!("{} can't be read", path.display()))?;
     }
     Ok(Zeroizing::new(text.trim().to_owned()))
+}
+
+/// A TPM's public key, in base64 from the bytes as tools write them, or from base64.
+fn public_key(path: &Path) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(LONGEST_FILE).read_to_end(&mut bytes))
+        .with_context(|| format!("{} can't be read", path.display()))?;
+    // The first octet of a TPM2B_PUBLIC is that of its length, and no letter.
+    Ok(match std::str::from_utf8(&bytes) {
+        Ok(text) if !text.starts_with(char::is_control) => text.trim().to_owned(),
+        _ => STANDARD.encode(bytes),
+    })
 }
 
 pub(super) async fn run(
@@ -111,6 +130,8 @@ async fn new(
         certificates: files.certificates,
         primary_key: files.key.map(|key| key.to_string()),
         secondary_key: files.secondary_key.map(|key| key.to_string()),
+        endorsement_key: files.endorsement_key,
+        storage_root_key: files.storage_root_key,
         device_id: order.device_id,
         strength: order.strength,
         disabled: order.disabled,

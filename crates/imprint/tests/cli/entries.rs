@@ -108,6 +108,43 @@ fn an_entry_may_name_a_certificate() {
 }
 
 #[test]
+fn an_entry_may_name_a_tpm() {
+    let place = Place::with_fleet(THERMO);
+    let bytes = hex::decode(ENDORSEMENT_KEY).unwrap();
+    let text = place.write("ek.txt", &STANDARD.encode(&bytes));
+    let binary = place.server().join("ek.pub");
+    std::fs::write(&binary, &bytes).unwrap();
+    let binary = binary.display().to_string();
+    for (name, file) in [("sn-1", &text), ("sn-2", &binary)] {
+        let made = place.json(&["entry", "new", name, "--product", "thermo", "--tpm", file]);
+        assert_eq!(made["attestation"], "tpm");
+        assert_eq!(made["strength"], "element-key");
+        assert_eq!(made["endorsement_key"], STANDARD.encode(&bytes));
+        assert_eq!(
+            (&made["primary_key"], &made["keys"]),
+            (&json!(null), &json!(["primary"]))
+        );
+    }
+    let new = ["entry", "new", "sn-3", "--product", "thermo", "--tpm"];
+    let half = place.write("half.txt", &STANDARD.encode(&bytes[..40]));
+    for file in [&half, &place.write("no.txt", "no")] {
+        let refused = place.refused(&[&new[..], &[file]].concat());
+        assert!(refused.contains("`tpm`"), "{refused}");
+    }
+    let given = place.write("own.key", &key(32));
+    let rotate = ["entry", "rotate", "sn-1", "--key", &given];
+    assert!(place.refused(&rotate).contains("has no keys"));
+    let rotated = place.json(&["entry", "rotate", "sn-1"]);
+    assert_eq!(rotated["primary_key"], json!(null));
+}
+
+/// Of P-256 by the TCG's template L-2, as a tool writes it.
+const ENDORSEMENT_KEY: &str = "007a0023000b000300b20020837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b\
+    331469aa00060080004300100003001000202d47a5162718ac267368545c10d1db3d676102968602\
+    0c21b231c9f0c146bec900200318e37a2f2010dc1cf58d1b1a7841531348a93eba11a53549a4a2af\
+    50c8df90";
+
+#[test]
 fn the_id_scope_stays_the_same_and_may_be_another() {
     let place = Place::with_fleet(THERMO);
     let status = place.json(&["status"]);

@@ -1,5 +1,8 @@
 //! What an operator writes down about an entry. Keys are no part of it.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use imprint_attest::tpm::{EndorsementKey, Public, StorageKey};
 use imprint_identity::{DeviceId, IdentityStrength};
 use imprint_pkix::certificate::Certificate;
 use imprint_pkix::pem;
@@ -45,16 +48,61 @@ pub enum Attestation {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         secondary: Option<String>,
     },
+    /// By a TPM, of an individual entry alone. Its keys are `TPM2B_PUBLIC` structures in base64.
+    Tpm {
+        /// Which TPM it is.
+        endorsement_key: String,
+        /// The one key under which it may take what is sealed for it; none: whichever the TPM has.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        storage_root_key: Option<String>,
+    },
+}
+
+/// The keys of a TPM that an entry names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedTpm {
+    /// Which TPM it is.
+    pub endorsement: EndorsementKey,
+    /// Under which key it takes what is sealed for it, where the entry says so.
+    pub storage: Option<StorageKey>,
 }
 
 impl Attestation {
-    /// The word for it: `symmetric-key`, `x509`.
+    /// The word for it: `symmetric-key`, `x509`, `tpm`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
             Self::SymmetricKey => "symmetric-key",
             Self::X509 { .. } => "x509",
+            Self::Tpm { .. } => "tpm",
         }
+    }
+
+    /// How strongly it proves a hardware id, unless the operator says otherwise.
+    #[must_use]
+    pub const fn strength(&self) -> IdentityStrength {
+        match self {
+            Self::SymmetricKey | Self::X509 { .. } => IdentityStrength::Asserted,
+            Self::Tpm { .. } => IdentityStrength::ElementKey,
+        }
+    }
+
+    /// The TPM that it names, if it names one.
+    pub fn tpm(&self) -> Result<Option<NamedTpm>, String> {
+        let Self::Tpm {
+            endorsement_key,
+            storage_root_key,
+        } = self
+        else {
+            return Ok(None);
+        };
+        let endorsement = EndorsementKey::new(public_area(endorsement_key)?);
+        let storage = storage_root_key.as_deref().map(public_area).transpose()?;
+        let storage = storage.map(StorageKey::new).transpose();
+        Ok(Some(NamedTpm {
+            endorsement: endorsement.map_err(|error| error.to_string())?,
+            storage: storage.map_err(|error| error.to_string())?,
+        }))
     }
 
     /// The certificates that it names, primary first.
@@ -97,6 +145,14 @@ impl Entry {
         if IdentityStrength::from_name(&self.strength).is_none() {
             let known: Vec<_> = IdentityStrength::ALL.iter().map(|s| s.name()).collect();
             return fault("strength", format!("use one of {}", known.join(", ")));
+        }
+        match self.attestation.tpm() {
+            Err(reason) => return fault("tpm", reason),
+            Ok(Some(_)) if self.kind == EntryKind::Group => {
+                let reason = "each device has a TPM of its own; make an individual entry";
+                return fault("tpm", reason.into());
+            }
+            Ok(_) => {}
         }
         match self.attestation.certificates() {
             Err(reason) => fault("certificate", reason),
@@ -146,6 +202,12 @@ fn one_certificate(text: &str) -> Result<Certificate, String> {
         (Some(der), true) => Certificate::parse(&der).map_err(|error| error.to_string()),
         _ => Err("give exactly one certificate in PEM".to_owned()),
     }
+}
+
+fn public_area(text: &str) -> Result<Public, String> {
+    let bytes = STANDARD.decode(text);
+    let bytes = bytes.map_err(|_| "a TPM's key is a TPM2B_PUBLIC in base64".to_owned())?;
+    Public::parse(&bytes).map_err(|error| error.to_string())
 }
 
 /// What is wrong with an entry.

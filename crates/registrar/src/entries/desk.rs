@@ -62,6 +62,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             });
         }
         let by_key = entry.attestation == Attestation::SymmetricKey;
+        let by_tpm = matches!(entry.attestation, Attestation::Tpm { .. });
         if !by_key && (given.primary.is_some() || given.secondary.is_some()) {
             return Err(EntryDeskError::NoKeys { name: entry.name });
         }
@@ -71,7 +72,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             for slot in [KeySlot::Primary, KeySlot::Secondary] {
                 let (key, is_new) = match given.slot(slot).take() {
                     Some(key) => (key, false),
-                    None => (keys::make(chance), true),
+                    None => (keys::make(&entry.attestation, chance), true),
                 };
                 SharedKey::new(&key)?;
                 let box_of = self.seal_key(entry.kind, &entry.name, slot, &key).await?;
@@ -83,6 +84,11 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                     *made.slot(slot) = Some(key);
                 }
             }
+        }
+        if by_tpm {
+            // It goes to its TPM and to nobody else, so it is not said here.
+            let (slot, key) = (KeySlot::Primary, keys::make(&entry.attestation, chance));
+            sealed.primary = Some(self.seal_key(entry.kind, &entry.name, slot, &key).await?);
         }
         let certificates = entry.attestation.certificates().unwrap_or_default();
         let new = NewEntry {
@@ -132,19 +138,21 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         now: UnixTime,
     ) -> Result<MadeEntry, EntryDeskError> {
         let record = self.entry_on_record(kind, name).await?;
-        if record.entry.attestation != Attestation::SymmetricKey {
+        let by_tpm = matches!(record.entry.attestation, Attestation::Tpm { .. });
+        let given = key.is_some() || slot == KeySlot::Secondary;
+        if matches!(record.entry.attestation, Attestation::X509 { .. }) || by_tpm && given {
             return Err(EntryDeskError::NoKeys {
                 name: name.to_owned(),
             });
         }
-        let is_new = key.is_none();
-        let key: Key = key.unwrap_or_else(|| keys::make(chance));
+        let is_said = key.is_none() && !by_tpm;
+        let key: Key = key.unwrap_or_else(|| keys::make(&record.entry.attestation, chance));
         SharedKey::new(&key)?;
         let sealed = self.seal_key(kind, name, slot, &key).await?;
         let act = EntryAct::Key { slot, sealed };
         let acted = self.ledger().entry_act(kind, name, act, actor, now).await?;
         let mut made = EntryKeys::default();
-        if is_new {
+        if is_said {
             *made.slot(slot) = Some(key);
         }
         let record = done(kind, name, acted)?;
@@ -249,8 +257,10 @@ pub enum EntryDeskError {
         /// Why, as a word.
         state: &'static str,
     },
-    /// Its devices come with certificates.
-    #[error("entry {name:?} has no keys: its devices come with certificates")]
+    /// Its devices come with certificates, or its key is for a TPM.
+    #[error(
+        "entry {name:?} has no keys to be given: its devices come with certificates, or with a TPM"
+    )]
     NoKeys {
         /// The entry.
         name: String,

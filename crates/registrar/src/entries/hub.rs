@@ -132,5 +132,8 @@ fn may_speak(facts: &SharedKeyFacts) -> Result<(), Refusal> {
 
 /// Whether a refusal may be the answer to a guess.
 pub(super) const fn is_guess(refusal: &Refusal) -> bool {
-    matches!(refusal.code, Code::EntryUnknown | Code::EntryProofWrong)
+    matches!(
+        refusal.code,
+        Code::EntryUnknown | Code::EntryProofWrong | Code::TpmOther
+    )
 }

@@ -2,6 +2,7 @@
 
 use zeroize::Zeroizing;
 
+use super::definition::Attestation;
 use crate::enroll::{Chance, Registrar};
 use crate::ledger::{EntryKind, KeySlot, Ledger};
 use crate::signer::{Signer, SignerError};
@@ -9,9 +10,13 @@ use crate::signer::{Signer, SignerError};
 /// A key in the open. It is not printed and is wiped when it goes.
 pub(super) type Key = Zeroizing<Vec<u8>>;
 
-/// A new key of 64 bytes, as Azure makes them.
-pub(super) fn make(chance: Chance<'_>) -> Key {
-    let mut key = Zeroizing::new(vec![0; KEY_BYTES]);
+/// A new key of 64 bytes, as Azure makes them; for a TPM 32.
+pub(super) fn make(attestation: &Attestation, chance: Chance<'_>) -> Key {
+    let bytes = match attestation {
+        Attestation::Tpm { .. } => TPM_KEY_BYTES,
+        _ => KEY_BYTES,
+    };
+    let mut key = Zeroizing::new(vec![0; bytes]);
     chance(&mut key);
     key
 }
@@ -35,3 +40,5 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
 
 /// Bytes of a key that is made here.
 const KEY_BYTES: usize = 64;
+/// What is sealed for a TPM is as long as its hash.
+pub(super) const TPM_KEY_BYTES: usize = 32;

@@ -4,6 +4,7 @@
 //! ```text
 //!            entry_open       recall, appraise: which entry is this device's, and does its proof hold?
 //!            entry_register   the same again, permit, and one transaction: device, registration
+//! TPM:       entry_challenge  a nonce that this TPM alone opens; entry_register follows, signed by it
 //! shared key: shared_key_member   at the hub: its signature is its credential; VERIFY
 //! X.509:      arrive              at the hub: its certificate is on record; VERIFY
 //! ```
@@ -20,8 +21,10 @@ mod keys;
 mod permit;
 mod proof;
 mod register;
+mod tpm;
 
 pub use desk::{EntryDeskError, EntryKeys, EntryOrder, MadeEntry};
 pub use hub::HubMember;
 pub use proof::SharedKeySignature;
 pub use register::{EntryShown, Newcomer, RegisteredByEntry};
+pub use tpm::TpmKeys;

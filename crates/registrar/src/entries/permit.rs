@@ -199,6 +199,7 @@ pub(super) fn is_for_keys(entry: &EntryRecord) -> Result<(), Refusal> {
     match entry.entry.attestation {
         Attestation::SymmetricKey => Ok(()),
         Attestation::X509 { .. } => Err(wrong(entry, "its device comes with a certificate")),
+        Attestation::Tpm { .. } => Err(wrong(entry, "its device comes with a TPM")),
     }
 }
 

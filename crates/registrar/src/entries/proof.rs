@@ -10,6 +10,7 @@ use imprint_identity::UnixTime;
 use super::keys::context;
 use super::permit::{Proven, is_for_keys, wrong};
 use super::register::Newcomer;
+use super::tpm::tpm_of;
 use crate::enroll::Registrar;
 use crate::ledger::{EntryFacts, EntryKind, EntryRecord, KeySlot, Ledger};
 use crate::refusal::{Code, Refusal};
@@ -73,6 +74,11 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
     ) -> Result<Proven, Refusal> {
         let id = newcomer.presented();
         if let Some(entry) = &facts.individual {
+            if let Some(named) = tpm_of(entry)? {
+                self.has_answered(entry, &named, newcomer, signature, now)
+                    .await?;
+                return Ok(Proven::by_key(entry, newcomer.id()));
+            }
             is_for_keys(entry)?;
             self.has_signed(entry, id, signature, now).await?;
             return Ok(Proven::by_key(entry, newcomer.id()));
@@ -88,7 +94,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 Err(error) => return Err(error.into()),
             };
             let Some(keys) = keys else { continue };
-            match proves(&keys, id, signature, now) {
+            match proves(&keys.known(), id, signature, now) {
                 Ok(()) => return Ok(Proven::by_key(group, newcomer.id())),
                 Err(SharedKeyDoubt::Signature) => {}
                 Err(doubt) => return Err(doubted(group, doubt)),
@@ -115,7 +121,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
     ) -> Result<(), Refusal> {
         let keys = self.keys_of(entry).await?;
         let keys = keys.ok_or_else(|| wrong(entry, "it has no key"))?;
-        proves(&keys, id, signature, now).map_err(|doubt| doubted(entry, doubt))
+        proves(&keys.known(), id, signature, now).map_err(|doubt| doubted(entry, doubt))
     }
 
     /// `None`: it has none.
@@ -147,8 +153,8 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
     }
 }
 
-fn proves(
-    keys: &Keys,
+pub(super) fn proves(
+    keys: &KnownKeys<'_>,
     id: &str,
     signature: &SharedKeySignature,
     now: UnixTime,
@@ -160,10 +166,11 @@ fn proves(
         signature: &signature.signature,
     };
     let expected = &signature.expected;
-    prove_sas(&evidence, expected, id, &keys.known(), CLOCK_SECONDS, now).map(drop)
+    prove_sas(&evidence, expected, id, keys, CLOCK_SECONDS, now).map(drop)
 }
 
-fn doubted(entry: &EntryRecord, doubt: SharedKeyDoubt) -> Refusal {
+/// A doubt about what an entry's device has signed.
+pub(super) fn doubted(entry: &EntryRecord, doubt: SharedKeyDoubt) -> Refusal {
     let code = match doubt {
         SharedKeyDoubt::Expired { .. } => Code::SignatureExpired,
         SharedKeyDoubt::ExpiryUnreadable | SharedKeyDoubt::Escape => Code::SignatureUnreadable,

@@ -8,6 +8,7 @@ use super::definition::is_registration_id;
 use super::hub::is_guess;
 use super::permit::{Proven, by_certificate, is_bound, is_enabled, is_on_record, name_in};
 use super::proof::SharedKeySignature;
+use super::tpm::TpmKeys;
 use crate::claims::{Join, Joining, fingerprint_of, may_join, newcomers_key_is_welcome};
 use crate::door::Door;
 use crate::enroll::{ATTEMPTS, Chance, Origin, Registrar, random};
@@ -24,6 +25,8 @@ use crate::signer::Signer;
 /// What a device shows to be registered by its entry.
 #[derive(Debug, Clone)]
 pub enum EntryShown {
+    /// Nothing yet: it has to be challenged first.
+    Nothing,
     /// A signature by the key that it shares with its entry.
     SharedKey(SharedKeySignature),
     /// A certificate whose key TLS has seen at work, and what was sent behind it, DER.
@@ -46,6 +49,8 @@ pub struct Newcomer {
     presented: String,
     hardware: HardwareId,
     shown: EntryShown,
+    /// What it says about its TPM.
+    tpm: Option<TpmKeys>,
 }
 
 impl Newcomer {
@@ -62,7 +67,25 @@ impl Newcomer {
             hardware,
             shown,
             id,
+            tpm: None,
         })
+    }
+
+    /// The same device, with what it says about its TPM.
+    #[must_use]
+    pub fn with_tpm(mut self, keys: TpmKeys) -> Self {
+        self.tpm = Some(keys);
+        self
+    }
+
+    /// Whether it has shown nothing yet that could be proven.
+    #[must_use]
+    pub const fn shows_nothing(&self) -> bool {
+        matches!(self.shown, EntryShown::Nothing)
+    }
+
+    pub(super) const fn tpm(&self) -> Option<&TpmKeys> {
+        self.tpm.as_ref()
     }
 
     /// The registration id in lower case.
@@ -93,6 +116,8 @@ pub struct RegisteredByEntry {
     pub registration: EntryRegistration,
     /// Whether it had been registered before.
     pub again: bool,
+    /// For a TPM: the device's key, sealed for it anew. It is the same key each time.
+    pub key_for_tpm: Option<Vec<u8>>,
 }
 
 impl<L: Ledger, S: Signer> Registrar<L, S> {
@@ -153,6 +178,9 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         for _ in 0..ATTEMPTS {
             // 1. Recall and appraise: which entry is this device's, and does its proof hold?
             let (proven, _) = self.proven(newcomer, origin, now).await?;
+            if self.storage_key_is_new(&proven, newcomer, now).await? {
+                continue;
+            }
             let entry = &proven.entry.entry;
 
             // 2. Recall what bears on this device, and on its certificate if it has one.
@@ -184,6 +212,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                     device: device.id.clone(),
                     registration: registration.clone(),
                     again: true,
+                    key_for_tpm: self.key_for_tpm(&proven, newcomer, chance).await?,
                 });
             }
 
@@ -246,6 +275,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                         device,
                         registration,
                         again: false,
+                        key_for_tpm: self.key_for_tpm(&proven, newcomer, chance).await?,
                     });
                 }
                 _ if facts.device.is_none() => {
@@ -286,6 +316,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         now: UnixTime,
     ) -> Result<(Proven, Known), Refusal> {
         let (proven, known) = match &newcomer.shown {
+            EntryShown::Nothing => return Err(Code::CredentialMissing.into()),
             EntryShown::SharedKey(signature) => {
                 let shown = EntryEvidence::SharedKey;
                 let facts = self.entries_for(newcomer, shown, now).await?;
@@ -316,7 +347,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         Ok((proven, known))
     }
 
-    async fn entries_for(
+    pub(super) async fn entries_for(
         &self,
         newcomer: &Newcomer,
         shown: EntryEvidence,
@@ -328,7 +359,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
     }
 
     /// Says whom a refusal is about, and keeps a sample of it.
-    fn entry_noted<T>(
+    pub(super) fn entry_noted<T>(
         &self,
         newcomer: &Newcomer,
         outcome: Result<T, Refusal>,
@@ -354,6 +385,7 @@ impl EntryShown {
     /// What was shown, by its public name.
     fn name(&self) -> String {
         match self {
+            Self::Nothing => "TPM".to_owned(),
             Self::SharedKey(_) => "shared key".to_owned(),
             Self::Certificate { peer, .. } => fingerprint_of(&peer.der).to_string(),
         }

@@ -44,6 +44,8 @@ pub struct EntryRecord {
     pub enabled: bool,
     /// Its keys, sealed; none for X.509.
     pub keys: SealedKeys,
+    /// For a TPM: the key under which it took last what was sealed for it, a `TPM2B_PUBLIC`.
+    pub storage_key: Option<Vec<u8>>,
     /// Devices registered by it, ever.
     pub registered: u64,
     /// When it was first written down.
@@ -119,6 +121,12 @@ pub enum EntryAct {
         slot: KeySlot,
         /// The key, sealed.
         sealed: Vec<u8>,
+    },
+    /// Keep the storage key that the entry's TPM has shown, a `TPM2B_PUBLIC`. It is the device's doing,
+    /// once it has proven that it is there.
+    StorageKey {
+        /// The key.
+        public: Vec<u8>,
     },
 }
 

@@ -24,3 +24,4 @@ mod server_keys;
 mod support;
 mod takeover;
 mod token_life;
+mod tpm;

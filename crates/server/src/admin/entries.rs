@@ -64,9 +64,21 @@ async fn new<L: Ledger, S: Signer>(
         .map(|text| pem_of(text))
         .collect::<Result<_, _>>()?;
     let mut certificates = certificates.into_iter();
-    let attestation = match (certificates.next(), certificates.next()) {
-        (None, _) => Attestation::SymmetricKey,
-        (Some(primary), secondary) => Attestation::X509 { primary, secondary },
+    let tpm = (order.endorsement_key, order.storage_root_key);
+    let attestation = match (certificates.next(), certificates.next(), tpm) {
+        (None, _, (None, None)) => Attestation::SymmetricKey,
+        (Some(primary), secondary, (None, None)) => Attestation::X509 { primary, secondary },
+        (None, _, (Some(endorsement_key), storage_root_key)) => Attestation::Tpm {
+            endorsement_key,
+            storage_root_key,
+        },
+        _ => {
+            let hint = "Name certificates, or an endorsement key and perhaps its storage key.";
+            return Err(ApiError::request(
+                "An entry names certificates or a TPM, not both.",
+                hint,
+            ));
+        }
     };
     if certificates.next().is_some() {
         let hint = "Name the one that is in use and the one that follows it.";
@@ -80,9 +92,11 @@ async fn new<L: Ledger, S: Signer>(
             kind: kind(&order.kind)?,
             name: order.name,
             product: order.product,
+            strength: order
+                .strength
+                .unwrap_or_else(|| attestation.strength().name().to_owned()),
             attestation,
             device_id: order.device_id,
-            strength: order.strength.unwrap_or_else(|| "asserted".to_owned()),
         },
         enabled: !order.disabled,
         keys: EntryKeys {

@@ -81,6 +81,7 @@ mod tests {
             },
             enabled: true,
             keys: SealedKeys::default(),
+            storage_key: None,
             registered,
             created_at: UnixTime(0),
             updated_at: UnixTime(0),

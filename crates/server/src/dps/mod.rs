@@ -3,6 +3,7 @@
 //! who joins is the registrar's.
 //!
 //! ```text
+//! https  the same with a TPM's keys and no credential   ─► entry_challenge    401
 //! https  PUT /{idScope}/registrations/{id}/register ─┐
 //! mqtts  $dps/registrations/PUT/iotdps-register/     ─┴─► entry_register
 //! mqtts  <hub>/<deviceId>/?... , by its key             ─► shared_key_member    VERIFY
@@ -24,11 +25,11 @@ use imprint_dps::sas::{self, Sas};
 use imprint_dps::{
     Call, Class as DpsClass, Etag, IdScope, OperationId, ParseError, Refusal as DpsRefusal,
     RegistrationId, RegistrationState, Reply, Request, Retry as DpsRetry, ServiceError, Status,
-    Substatus, SymmetricKeyResult, Trace, Transport, X509Result,
+    Substatus, SymmetricKeyResult, TpmEvidence, TpmResult, Trace, Transport, X509Result,
 };
 use imprint_est::HttpReply;
 use imprint_registrar::enroll::Origin;
-use imprint_registrar::entries::{EntryShown, Newcomer, SharedKeySignature};
+use imprint_registrar::entries::{EntryShown, Newcomer, SharedKeySignature, TpmKeys};
 use imprint_registrar::ledger::{EntryKind, EntryRegistration};
 use imprint_registrar::refusal::{Class, Code, Refusal, Retry};
 use imprint_registrar::{Ledger, Registrar, Signer};
@@ -82,31 +83,40 @@ impl<L: Ledger, S: Signer> Dps<L, S> {
         }
     }
 
-    /// Who asks, by what it shows: a SAS token if there is one, else its certificate. Nothing is proven
-    /// by that. What can't be read is refused and not passed over.
+    /// Who asks, by what it shows: a SAS token if there is one, else a TPM's keys, else its certificate.
+    /// Nothing is proven by that. What can't be read is refused and not passed over.
     pub(crate) fn asker(
         &self,
         scope: &IdScope,
         id: &RegistrationId,
         token: Option<&str>,
+        tpm: Option<&TpmEvidence>,
         peer: &Peer,
     ) -> Result<Asker, Refusal> {
         if scope.canonical() != self.scope.canonical() {
             return Err(Refusal::new(Code::ScopeUnknown).detail(format!("scope {scope}")));
         }
-        let shown = match (token, &peer.certificate) {
-            (Some(text), _) => {
+        let shown = match (token, tpm, &peer.certificate) {
+            (Some(text), ..) => {
                 let expected = sas::registration_resource(&self.scope, id);
                 EntryShown::SharedKey(signature(text, expected)?)
             }
-            (None, Some(certificate)) => EntryShown::Certificate {
+            (None, Some(_), _) => EntryShown::Nothing,
+            (None, None, Some(certificate)) => EntryShown::Certificate {
                 peer: certificate.clone(),
                 chain: peer.chain.clone(),
             },
-            (None, None) => return Err(Code::CredentialMissing.into()),
+            (None, None, None) => return Err(Code::CredentialMissing.into()),
         };
+        let newcomer = Newcomer::new(id.as_str(), shown)?;
         Ok(Asker {
-            newcomer: Newcomer::new(id.as_str(), shown)?,
+            newcomer: match tpm {
+                None => newcomer,
+                Some(tpm) => newcomer.with_tpm(TpmKeys {
+                    endorsement: tpm.endorsement_key.clone(),
+                    storage: tpm.storage_root_key.clone(),
+                }),
+            },
             operation: operation_of(&self.scope, id)?,
             id: id.clone(),
         })
@@ -159,7 +169,14 @@ impl<L: Ledger, S: Signer> Dps<L, S> {
             }
             Request::Lookup => {
                 let known = self.registrar.entry_lookup(&asker.newcomer, origin, now);
-                Ok(Reply::State(Box::new(state(asker, &known.await?))))
+                Ok(Reply::State(Box::new(state(asker, &known.await?, None))))
+            }
+            Request::Register(_) if asker.newcomer.shows_nothing() => {
+                let chance = &*self.world.chance;
+                let registrar = &self.registrar;
+                let challenge = registrar.entry_challenge(&asker.newcomer, origin, chance, now);
+                let blob = challenge.await?;
+                Ok(Reply::Challenge { blob })
             }
             Request::Register(_) | Request::OperationStatus { .. } => {
                 let chance = &*self.world.chance;
@@ -177,7 +194,7 @@ impl<L: Ledger, S: Signer> Dps<L, S> {
                 );
                 Ok(Reply::Done {
                     operation_id: asker.operation.clone(),
-                    state: Box::new(state(asker, &told.registration)),
+                    state: Box::new(state(asker, &told.registration, told.key_for_tpm)),
                 })
             }
         }
@@ -278,7 +295,11 @@ impl<L: Ledger, S: Signer> Devices<L, S> {
             refusal
         });
         let asker = token.and_then(|token| {
-            let asker = dps.asker(&call.scope, &call.registration_id, token, peer);
+            let tpm = match &call.request {
+                Request::Register(asked) => asked.tpm.as_ref(),
+                _ => None,
+            };
+            let asker = dps.asker(&call.scope, &call.registration_id, token, tpm, peer);
             asker.inspect_err(|refusal| self.registrar.note(refusal, &origin, now))
         });
         let reply = match asker {
@@ -323,10 +344,17 @@ fn operation_of(scope: &IdScope, id: &RegistrationId) -> Result<OperationId, Ref
         .map_err(|error| Refusal::new(Code::LedgerUnavailable).detail(error.to_string()))
 }
 
-/// What a device is told. All of it comes from the record, so the same device is told the same.
-fn state(asker: &Asker, registration: &EntryRegistration) -> RegistrationState {
+/// What a device is told. All of it comes from the record, so the same device is told the same; but a
+/// TPM's key is in other wrapping each time.
+fn state(
+    asker: &Asker,
+    registration: &EntryRegistration,
+    key_for_tpm: Option<Vec<u8>>,
+) -> RegistrationState {
     let group = (registration.kind == EntryKind::Group).then(|| registration.entry.clone());
-    let (symmetric_key, x509) = if registration.shared_key {
+    let (symmetric_key, x509) = if key_for_tpm.is_some() {
+        (None, None)
+    } else if registration.shared_key {
         let enrollment_group_id = group;
         (
             Some(SymmetricKeyResult {
@@ -353,6 +381,7 @@ fn state(asker: &Asker, registration: &EntryRegistration) -> RegistrationState {
             "{}-{}",
             registration.id, registration.version
         ))),
+        tpm: key_for_tpm.map(|authentication_key| TpmResult { authentication_key }),
         symmetric_key,
         x509,
         ..RegistrationState::default()

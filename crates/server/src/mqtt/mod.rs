@@ -142,7 +142,10 @@ impl<L: Ledger, S: Signer> Mqtt<L, S> {
             .map_err(|error| noted(unreadable(&error)))?;
         let token = password(greeting).map_err(noted)?;
         let (scope, id) = (&login.scope, &login.registration_id);
-        let asker = self.dps.asker(scope, id, token, peer).map_err(noted)?;
+        let asker = self
+            .dps
+            .asker(scope, id, token, None, peer)
+            .map_err(noted)?;
         let _place = self.gate.enter_new().ok_or(Code::Busy)?;
         self.dps.open(&asker, origin).await?;
         Ok(Judged::In(Speaker::Registrant(Box::new(asker))))

@@ -1,5 +1,8 @@
 //! Azure's device API and the hub behind it, to the byte.
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use imprint_identity::Step;
 use imprint_registrar::Ledger as _;
 use imprint_registrar::ledger::{DeviceAct, EntryKind};
@@ -351,3 +354,64 @@ async fn a_device_that_registers_may_do_nothing_else() {
     let suback = connection.says(&subscribe(4, 1, &["#"])).await;
     assert_eq!(suback, Some((0x90, vec![0, 1, 0x80])));
 }
+
+#[tokio::test]
+async fn a_tpm_is_challenged_over_https_and_another_one_is_told_so() {
+    let fleet = Fleet::start().await;
+    let (endorsement, storage) = (tpm_key(0x0003_00b2, POLICY), tpm_key(0x0003_0472, ""));
+    fleet.entry_for_tpm("sn-1", &endorsement).await;
+    let client = fleet.client();
+    let ask = async |id: &str, endorsement: &[u8]| {
+        let headers = [("Content-Type", "application/json; charset=utf-8")];
+        let path = format!("/{SCOPE}/registrations/{id}/register?api-version=2019-03-31");
+        let (endorsement, storage) = (STANDARD.encode(endorsement), STANDARD.encode(&storage));
+        let tpm = format!(r#"{{"endorsementKey":"{endorsement}","storageRootKey":"{storage}"}}"#);
+        let body = format!(r#"{{"registrationId":"{id}","tpm":{tpm}}}"#);
+        client
+            .once(&request("PUT", &path, &headers, body.as_bytes()))
+            .await
+    };
+    for _ in 0..2 {
+        let told = ask("sn-1", &endorsement).await;
+        assert_eq!((told.status, told.code()), (401, ""), "{}", told.text());
+        let said = body(&told);
+        // With a status, one SDK would take it for a registration's end.
+        assert_eq!(
+            (&said["keyName"], said.get("status")),
+            (&"registration".into(), None)
+        );
+        let blob = STANDARD.decode(said["authenticationKey"].as_str().unwrap());
+        assert!(blob.unwrap().len() > 300);
+    }
+    let other = tpm_key(0x0003_00b2, POLICY);
+    for (id, endorsement, code) in [
+        ("sn-1", &other[..], "tpm-other"),
+        ("sn-1", &endorsement[..40], "tpm-unreadable"),
+        ("sn-2", &endorsement[..], "entry-unknown"),
+    ] {
+        let told = ask(id, endorsement).await;
+        assert_eq!(told.code(), code, "{}", told.text());
+        assert_eq!(body(&told).get("authenticationKey"), None);
+    }
+    // Nothing is on record of who has only asked.
+    let ledger = fleet.registrar.ledger();
+    assert!(ledger.device_get("custom:sn-1").await.unwrap().is_none());
+}
+
+/// A `TPM2B_PUBLIC` of a new P-256 key.
+fn tpm_key(attributes: u32, policy: &str) -> Vec<u8> {
+    let sized = |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat();
+    let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
+    let point = key.public_key().as_ref();
+    let parts: [&[u8]; 6] = [
+        &[0, 0x23, 0, 0x0b],
+        &attributes.to_be_bytes(),
+        &sized(&hex::decode(policy).unwrap()),
+        &[0, 6, 0, 128, 0, 0x43, 0, 0x10, 0, 3, 0, 0x10],
+        &sized(&point[1..33]),
+        &sized(&point[33..]),
+    ];
+    sized(&parts.concat())
+}
+
+const POLICY: &str = "837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa";

@@ -221,6 +221,9 @@ pub async fn there_are_no_more_groups_with_keys_than_can_be_asked<P: Place>(benc
 pub async fn an_act_on_an_entry_is_told_once_and_moves_its_version<P: Place>(bench: &mut Bench<P>) {
     bench.key_group().await;
     let kind = EntryKind::Group;
+    let storage_key = |byte| EntryAct::StorageKey {
+        public: vec![byte; 300],
+    };
     let key = |byte, slot| EntryAct::Key {
         slot,
         sealed: vec![byte; 90],
@@ -232,6 +235,9 @@ pub async fn an_act_on_an_entry_is_told_once_and_moves_its_version<P: Place>(ben
         (key(7, KeySlot::Primary), false, 3),
         (key(8, KeySlot::Secondary), false, 4),
         (EntryAct::Enable, true, 5),
+        (storage_key(1), true, 6),
+        (storage_key(1), true, 6),
+        (storage_key(2), true, 7),
     ] {
         let record = bench.entry_done(kind, GROUP, act).await;
         assert_eq!((record.enabled, record.version), (enabled, version));
@@ -245,7 +251,9 @@ pub async fn an_act_on_an_entry_is_told_once_and_moves_its_version<P: Place>(ben
         .unwrap();
     assert_eq!(record.keys.get(KeySlot::Primary), Some(&[7; 90][..]));
     assert_eq!(record.keys.get(KeySlot::Secondary), Some(&[8; 90][..]));
+    assert_eq!(record.storage_key, Some(vec![2; 300]));
     for (told, times) in [
+        ("entry-storage-key-seen", 2),
         ("entry-disabled", 1),
         ("entry-enabled", 1),
         ("entry-key-replaced", 2),

@@ -19,12 +19,16 @@ pub struct EntryView {
     pub name: String,
     /// The product that devices join by it.
     pub product: String,
-    /// How they prove who they are: `symmetric-key`, `x509`.
+    /// How they prove who they are: `symmetric-key`, `x509`, `tpm`.
     pub attestation: String,
     /// The slots that have a key: `primary`, `secondary`. None for X.509.
     pub keys: Vec<String>,
     /// The certificates that it names, primary first, PEM. None for a symmetric key.
     pub certificates: Vec<String>,
+    /// The endorsement key of the TPM that it names, a `TPM2B_PUBLIC` in base64.
+    pub endorsement_key: Option<String>,
+    /// The storage key of that TPM, if only one is taken.
+    pub storage_root_key: Option<String>,
     /// The name that its device gets, where the entry says so.
     pub device_id: Option<String>,
     /// How strongly its word proves a hardware id.
@@ -45,11 +49,18 @@ impl From<&EntryRecord> for EntryView {
     fn from(record: &EntryRecord) -> Self {
         let entry = &record.entry;
         let certificates = match &entry.attestation {
-            Attestation::SymmetricKey => Vec::new(),
+            Attestation::SymmetricKey | Attestation::Tpm { .. } => Vec::new(),
             Attestation::X509 { primary, secondary } => {
                 let both = [Some(primary), secondary.as_ref()];
                 both.into_iter().flatten().cloned().collect()
             }
+        };
+        let (endorsement_key, storage_root_key) = match &entry.attestation {
+            Attestation::Tpm {
+                endorsement_key,
+                storage_root_key,
+            } => (Some(endorsement_key.clone()), storage_root_key.clone()),
+            _ => (None, None),
         };
         let slots = KeySlot::ALL.iter().copied();
         let with_key = slots.filter(|slot| record.keys.get(*slot).is_some());
@@ -60,6 +71,8 @@ impl From<&EntryRecord> for EntryView {
             attestation: entry.attestation.name().to_owned(),
             keys: with_key.map(|slot| slot.to_string()).collect(),
             certificates,
+            endorsement_key,
+            storage_root_key,
             device_id: entry.device_id.clone(),
             strength: entry.strength.clone(),
             enabled: record.enabled,
@@ -71,7 +84,8 @@ impl From<&EntryRecord> for EntryView {
     }
 }
 
-/// Makes an entry. Without certificates it is for a symmetric key; a key that is not given is made.
+/// Makes an entry. Without certificates and without a TPM it is for a symmetric key; a key that is not
+/// given is made.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EntryOrderView {
@@ -85,6 +99,12 @@ pub struct EntryOrderView {
     /// device's own, for a group the authority's.
     #[serde(default)]
     pub certificates: Vec<String>,
+    /// The endorsement key of the device's TPM: a `TPM2B_PUBLIC` in base64.
+    #[serde(default)]
+    pub endorsement_key: Option<String>,
+    /// The one storage key of that TPM that is taken; without: whichever it has.
+    #[serde(default)]
+    pub storage_root_key: Option<String>,
     /// A key that was made elsewhere, 32 to 64 bytes in base64.
     #[serde(default)]
     pub primary_key: Option<String>,
@@ -94,7 +114,7 @@ pub struct EntryOrderView {
     /// The name that an individual entry's device gets; without: by its product's rule.
     #[serde(default)]
     pub device_id: Option<String>,
-    /// How strongly its word proves a hardware id; without: `asserted`.
+    /// How strongly its word proves a hardware id; without: `asserted`, for a TPM `element-key`.
     #[serde(default)]
     pub strength: Option<String>,
     /// Whether it is disabled from the start.

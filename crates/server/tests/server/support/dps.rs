@@ -1,6 +1,8 @@
 //! Devices that register by their entries, as Azure's SDKs do.
 
 use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use imprint_dps::sas::Unsigned;
 use imprint_dps::{IdScope, RegistrationId};
 use imprint_pkix::pem;
@@ -28,6 +30,15 @@ impl Fleet {
             secondary: None,
         };
         self.made(kind, name, attestation).await;
+    }
+
+    /// An entry that names a TPM.
+    pub(crate) async fn entry_for_tpm(&self, name: &str, endorsement: &[u8]) {
+        let attestation = Attestation::Tpm {
+            endorsement_key: STANDARD.encode(endorsement),
+            storage_root_key: None,
+        };
+        self.made(EntryKind::Individual, name, attestation).await;
     }
 
     async fn made(&self, kind: EntryKind, name: &str, attestation: Attestation) -> EntryKeys {
