@@ -16,6 +16,14 @@ pub enum Evidence {
     },
     /// A client certificate whose private key signed this TLS handshake.
     Certificate(PeerCertificate),
+    /// What a door's own part of the road has proven before: a signature by a shared key ([`crate::prove_sas`]),
+    /// a TPM's statement ([`crate::tpm::prove_certified`]).
+    Vouched {
+        /// Whose it is.
+        hardware: HardwareId,
+        /// How strongly that was proven.
+        strength: IdentityStrength,
+    },
     /// The word of an operator at the admin interface, for a certificate issued by hand.
     Operator {
         /// The hardware id that the operator typed.
@@ -93,6 +101,8 @@ pub enum Speaker {
     Member(DeviceId),
     /// An operator, for a device.
     Operator,
+    /// A device that its door's own part of the road has vouched for.
+    Vouched,
 }
 
 impl Appraised {
@@ -127,6 +137,11 @@ pub fn appraise(evidence: &Evidence, known: &Known<'_>, now: UnixTime) -> Result
             speaker: Speaker::Operator,
             hardware: hardware.clone(),
             strength: IdentityStrength::Asserted,
+        }),
+        Evidence::Vouched { hardware, strength } => Ok(Appraised {
+            speaker: Speaker::Vouched,
+            hardware: hardware.clone(),
+            strength: *strength,
         }),
         Evidence::Nothing => Err(Doubt::NothingShown),
     }

@@ -186,6 +186,16 @@ impl Refusal<'_> {
         error
     }
 
+    /// The same where the device has to ask its whole question again after a while, because its operation
+    /// would not repeat it: over MQTT the SDKs do so by themselves when they are told 429.
+    #[must_use]
+    pub fn throttled(&self) -> ServiceError {
+        let mut error = self.error();
+        error.code = ErrorCode::Throttled;
+        error.retry_after = Some(error.retry_after.unwrap_or(PATIENCE));
+        error
+    }
+
     fn said(&self) -> (ErrorCode, &'static str) {
         let named = SAID.iter().find(|(code, ..)| *code == self.code);
         match (named, self.class) {
@@ -402,6 +412,11 @@ mod tests {
                 );
             }
         }
+        let waiting = after(Class::Waiting, Retry::After(30)).throttled();
+        assert_eq!(
+            (waiting.code, waiting.retry_after),
+            (ErrorCode::Throttled, Some(30))
+        );
         let https = NOT_ALLOWED.reply(Transport::Https, &id, Some(&operation));
         assert_eq!(https, Reply::Error(NOT_ALLOWED.error()));
         let Reply::Done { state, .. } = NOT_ALLOWED.reply(Transport::Mqtt, &id, Some(&operation))

@@ -7,7 +7,7 @@ use imprint_attest::{
     Doubt, Evidence, KeyFingerprint, Known, KnownCertificate, KnownToken, PeerCertificate,
     PossessionError, Speaker, Token, appraise, prove_possession,
 };
-use imprint_identity::{DeviceId, HardwareId, UnixTime};
+use imprint_identity::{DeviceId, HardwareId, IdentityStrength, UnixTime};
 use imprint_pkix::csr::{Csr, CsrError};
 use zeroize::Zeroizing;
 
@@ -93,6 +93,25 @@ pub enum Shown {
         /// The device's hardware.
         hardware: HardwareId,
     },
+    /// Something that was proven on the way here.
+    Vouched(Vouched),
+}
+
+/// A device that has proven who it is before it came to the road: by its entry, or by its TPM. Only those
+/// parts of the registrar make one.
+#[derive(Debug, Clone)]
+pub struct Vouched {
+    pub(crate) hardware: HardwareId,
+    /// How strongly that is proven.
+    pub(crate) strength: IdentityStrength,
+    /// The name that it gets, where that is said; else by its product's rule.
+    pub(crate) name: Option<DeviceId>,
+    /// Whether what it has shown speaks of this very device, so that it may replace what that had before.
+    pub(crate) bound: bool,
+    /// Whether what it has shown has served another key of the device's already.
+    pub(crate) served: bool,
+    pub(crate) generation: Generation,
+    pub(crate) door: Door,
 }
 
 /// The connection that a request came on, for channel binding (RFC 7030 section 3.5).
@@ -167,7 +186,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
     }
 
     /// The road itself. Read it downwards.
-    async fn walk(
+    pub(crate) async fn walk(
         &self,
         request: &EnrollmentRequest,
         chance: Chance<'_>,
@@ -217,7 +236,14 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 product: request.product.as_deref(),
                 generation: claim.generation,
                 bound: binding(&csr, request.channel),
-                door: Door::from_word(request.origin.door),
+                door: match &request.shown {
+                    Shown::Vouched(vouched) => Some(vouched.door),
+                    _ => Door::from_word(request.origin.door),
+                },
+                vouched: match &request.shown {
+                    Shown::Vouched(vouched) => Some(vouched),
+                    _ => None,
+                },
             };
             let standing = permit(&appraised, &ask, &facts, &self.authorities, now);
             let (device, product, standing) = match standing {
@@ -383,6 +409,17 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                     limited: None,
                 })
             }
+            Shown::Vouched(vouched) => Ok(Claim {
+                evidence: Evidence::Vouched {
+                    hardware: vouched.hardware.clone(),
+                    strength: vouched.strength,
+                },
+                token: None,
+                hardware: Some(vouched.hardware.clone()),
+                serial: None,
+                generation: vouched.generation,
+                limited: None,
+            }),
             Shown::Operator { hardware } => Ok(Claim {
                 evidence: Evidence::Operator {
                     hardware: hardware.clone(),
@@ -519,10 +556,12 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         generation: &Generation,
         origin: &Origin,
     ) -> Result<(), Refusal> {
-        let Generation::Token(TokenHash(who)) = generation else {
-            return Ok(());
+        let who = match generation {
+            Generation::Token(TokenHash(who)) => *who,
+            Generation::Entry => KeyFingerprint::of(device.as_str().as_bytes()).0,
+            _ => return Ok(()),
         };
-        self.pace(product, who, origin)
+        self.pace(product, &who, origin)
             .map_err(|refusal| refusal.about(device.as_str()))
     }
 

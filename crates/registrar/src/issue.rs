@@ -109,7 +109,7 @@ pub(crate) fn grant(
         subject_key: KeyFingerprint::of(subject.public_key.spki_der()),
         generation: ask.generation,
         origin: match ask.generation {
-            Generation::Token(_) => CertificateOrigin::Enrolled,
+            Generation::Token(_) | Generation::Entry => CertificateOrigin::Enrolled,
             Generation::Renewal(_) => CertificateOrigin::Renewed,
             Generation::Operator => CertificateOrigin::ByHand,
             Generation::Claim => CertificateOrigin::Claimed,

@@ -7,7 +7,7 @@ use imprint_pkix::key::KeyAlgorithm;
 
 use crate::authority::Authorities;
 use crate::door::Door;
-use crate::enroll::{Binding, Kind};
+use crate::enroll::{Binding, Kind, Vouched};
 use crate::issue::name_of;
 use crate::ledger::{
     CertificateRecord, CertificateState, Credential, DeviceRecord, DeviceState, Facts, Generation,
@@ -27,6 +27,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) bound: Binding,
     /// The door that it came by, where that is one of those that products name.
     pub(crate) door: Option<Door>,
+    /// What was proven before the road.
+    pub(crate) vouched: Option<&'a Vouched>,
 }
 
 /// Where an honest asker stands.
@@ -59,7 +61,10 @@ pub(crate) fn permit(
     let device = match (appraised.speaker(), &facts.device) {
         (Speaker::Member(name), _) => name.clone(),
         (_, Some(device)) => device.id.clone(),
-        (_, None) => name_of(product, appraised.hardware())?,
+        (_, None) => match ask.vouched.and_then(|vouched| vouched.name.clone()) {
+            Some(name) => name,
+            None => name_of(product, appraised.hardware())?,
+        },
     };
     let standing =
         stand(appraised, &device, ask, facts, product, authorities, now).map_err(|refusal| {
@@ -116,6 +121,20 @@ fn stand(
             Ok(Standing::New {
                 replaces: unused_successor(facts, shown),
             })
+        }
+        Speaker::Vouched => {
+            let vouched = ask.vouched.ok_or(Code::CredentialMissing)?;
+            device_is_good(facts.device.as_ref())?;
+            if let Some(answered) = answered(facts, now)? {
+                return Ok(answered);
+            }
+            serves_one_key(vouched, facts)?;
+            may_name_device(facts, product, vouched.bound)?;
+            newcomer_is_welcome(appraised, ask, facts, product, authorities)?;
+            if product.approval && facts.approved_until.is_none_or(|until| until < now) {
+                return Ok(Standing::Waiting);
+            }
+            Ok(Standing::New { replaces: None })
         }
         Speaker::Operator => {
             device_is_good(facts.device.as_ref())?;
@@ -270,6 +289,25 @@ fn may_name_device(facts: &Facts, product: &Product, bound_here: bool) -> Result
         )));
     }
     Ok(())
+}
+
+/// What an entry's device shares with the server serves one key of the device's own, as a token does: who
+/// has read it can't take the device over afterwards.
+fn serves_one_key(vouched: &Vouched, facts: &Facts) -> Result<(), Refusal> {
+    let released = facts.device.as_ref().is_some_and(|device| device.released);
+    let of_it = |one: &&CertificateRecord| one.generation == vouched.generation;
+    let serving = facts.live.iter().find(of_it);
+    if released || !(vouched.served || serving.is_some()) {
+        return Ok(());
+    }
+    let detail = match serving {
+        Some(one) => format!(
+            "its entry has served key {} since {}",
+            one.request_key, one.intended_at
+        ),
+        None => "its entry has served another key before".to_owned(),
+    };
+    Err(Refusal::new(Code::DeviceExists).detail(detail))
 }
 
 fn newcomer_is_welcome(

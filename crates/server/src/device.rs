@@ -194,7 +194,9 @@ impl<L: Ledger, S: Signer> Devices<L, S> {
                 let member = self.registrar.member(&shown, &asked.origin, now).await?;
                 Ok(Caller::Member(Box::new(member)))
             }
-            Shown::Nothing | Shown::Operator { .. } => Err(Code::CredentialMissing.into()),
+            Shown::Nothing | Shown::Operator { .. } | Shown::Vouched(_) => {
+                Err(Code::CredentialMissing.into())
+            }
         }
     }
 

@@ -237,7 +237,9 @@ pub(crate) fn descent(
         let descends = match generation {
             Generation::Token(by) => by == *token,
             Generation::Renewal(of) => descent.contains(&of),
-            Generation::Operator | Generation::Claim | Generation::Foreign => false,
+            Generation::Operator | Generation::Claim | Generation::Foreign | Generation::Entry => {
+                false
+            }
         };
         if descends {
             descent.insert(serial);

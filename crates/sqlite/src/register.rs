@@ -35,7 +35,9 @@ pub(crate) fn register(
             authority, serial, ..
         } => foreign(change, grant, authority, serial),
         // Nobody but an entry gives a device a key that the server has as well.
-        RegistrationCertificate::SharedKey => Ok(Claimed::Changed),
+        RegistrationCertificate::SharedKey | RegistrationCertificate::Own { .. } => {
+            Ok(Claimed::Changed)
+        }
     }
 }
 
@@ -345,7 +347,9 @@ fn journal(
 ) -> Result<(), Fault> {
     let authority = match &grant.certificate {
         RegistrationCertificate::Foreign { authority, .. } => Some(authority),
-        RegistrationCertificate::Pending { .. } | RegistrationCertificate::SharedKey => None,
+        RegistrationCertificate::Pending { .. }
+        | RegistrationCertificate::SharedKey
+        | RegistrationCertificate::Own { .. } => None,
     };
     let detail = json!({
         "enrollment": grant.enrollment.to_string(),

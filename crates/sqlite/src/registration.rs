@@ -2,8 +2,8 @@
 
 use imprint_identity::{DeviceId, Step};
 use imprint_registrar::ledger::{
-    Claimed, DeviceRecord, DeviceState, EntryGrant, EntryRegistration, RegistrationCertificate,
-    RevocationReason, SharedKeyFacts,
+    Claimed, DeviceRecord, DeviceState, EntryGrant, EntryRegistration, Generation,
+    RegistrationCertificate, RevocationReason, SharedKeyFacts,
 };
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde_json::json;
@@ -117,10 +117,17 @@ pub(crate) fn register(
     let Decided::As(mut device) = register::as_decided(change, grant)? else {
         return Ok(Claimed::Changed);
     };
-    if let RegistrationCertificate::Foreign { serial, .. } = &grant.certificate
-        && certificate::is_bare(db, serial)?
-    {
-        return Ok(Claimed::Changed);
+    match (&grant.certificate, &device) {
+        (RegistrationCertificate::Foreign { serial, .. }, _)
+            if certificate::is_bare(db, serial)? =>
+        {
+            return Ok(Claimed::Changed);
+        }
+        // It was issued, and may have been revoked since.
+        (RegistrationCertificate::Own { .. }, Some(device))
+            if has_certificate(db, device.number, &grant.certificate)? => {}
+        (RegistrationCertificate::Own { .. }, _) => return Ok(Claimed::Changed),
+        _ => {}
     }
     // 4. Device, key owner, certificate, registration, count, journal.
     let number = register::name_or_touch(change, grant, &mut device)?;
@@ -149,6 +156,8 @@ fn has_certificate(
         RegistrationCertificate::Foreign { serial, .. } => {
             Ok(certificate::with_device(db, serial)?.is_some_and(|(_, of)| of.number == device))
         }
+        RegistrationCertificate::Own { serial } => Ok(certificate::with_device(db, serial)?
+            .is_some_and(|(one, of)| of.number == device && one.record.state.is_live())),
         RegistrationCertificate::SharedKey => Ok(true),
         RegistrationCertificate::Pending { .. } => Ok(false),
     }
@@ -188,7 +197,8 @@ fn keep(
 fn journal(change: &Change<'_>, order: &EntryGrant, is_new: bool) -> Result<(), Fault> {
     let grant = &order.grant;
     let serial = match &grant.certificate {
-        RegistrationCertificate::Foreign { serial, .. } => Some(serial.to_string()),
+        RegistrationCertificate::Foreign { serial, .. }
+        | RegistrationCertificate::Own { serial } => Some(serial.to_string()),
         _ => None,
     };
     let detail = json!({
@@ -249,6 +259,10 @@ pub(crate) fn verify(
     if heard {
         // What it replaces ends: one live identity a device.
         for other in certificate::live(change.db, device.number)? {
+            // But for what the device has asked for by this very key and has not used yet.
+            if other.record.generation == Generation::Entry && other.is_unused() {
+                continue;
+            }
             certificate::end(change, &other, RevocationReason::Superseded)?;
         }
         let sql =
@@ -263,6 +277,23 @@ pub(crate) fn verify(
         change.journal("shared-key-verified", name.as_str(), &detail)?;
     }
     shared_key_facts(change.db, name.as_str())
+}
+
+/// From now on the device's certificate is what counts, and the key that it shares with its entry is
+/// heard no more. It stays registered.
+pub(crate) fn outgrow(change: &Change<'_>, device: i64) -> Result<(), Fault> {
+    let Some(found) = of_device(change.db, device)? else {
+        return Ok(());
+    };
+    change
+        .db
+        .prepare_cached(
+            "UPDATE registration SET shared_key = 0, updated_at = ?2, version = version + 1
+             WHERE number = ?1",
+        )?
+        .execute((found.number, change.now.0))?;
+    let detail = json!({ "registration": found.record.id });
+    change.journal("shared-key-outgrown", found.record.device.as_str(), &detail)
 }
 
 /// Ends what a device may use by its registration. Answers whether there was anything to end.

@@ -42,7 +42,11 @@ pub(crate) fn verify(
             }
         }
         if registration::has_live_key(change.db, device.number)? {
-            registration::end(change, device.number, "a certificate took its place")?;
+            if record.generation == Generation::Entry {
+                registration::outgrow(change, device.number)?;
+            } else {
+                registration::end(change, device.number, "a certificate took its place")?;
+            }
         }
         certificate::activate(change, certificate.number)?;
         // 2. The token has done its work.

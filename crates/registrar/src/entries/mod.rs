@@ -6,6 +6,7 @@
 //!            entry_register   the same again, permit, and one transaction: device, registration
 //! TPM:       entry_challenge  a nonce that this TPM alone opens; entry_register follows, signed by it
 //! shared key: shared_key_member   at the hub: its signature is its credential; VERIFY
+//! a request:  entry_certify    an entry's device asks for a certificate: on the road, as by a token
 //! X.509:      arrive              at the hub: its certificate is on record; VERIFY
 //! ```
 //!
@@ -14,6 +15,7 @@
 //! that are derived from it are), and nothing that a shared key proves counts for more than `asserted`
 //! unless the operator says so.
 
+mod certify;
 pub mod definition;
 mod desk;
 mod hub;
@@ -23,6 +25,7 @@ mod proof;
 mod register;
 mod tpm;
 
+pub use certify::CertifiedByEntry;
 pub use desk::{EntryDeskError, EntryKeys, EntryOrder, MadeEntry};
 pub use hub::HubMember;
 pub use proof::SharedKeySignature;

@@ -7,6 +7,7 @@ use imprint_pkix::certificate::Certificate;
 use super::definition::{Attestation, Entry};
 use crate::ledger::{
     DeviceRecord, DeviceState, EntryKind, EntryRecord, EntryRegistration, RegistrationCertificate,
+    RegistrationFacts,
 };
 use crate::refusal::{Code, Refusal};
 use crate::serial::Serial;
@@ -192,6 +193,21 @@ pub(super) fn is_on_record(
         && registration.hub == hub
         && is_of(registration, &proven.entry.entry)
         && registration.shared_key == proven.certificate.is_none()
+}
+
+/// Whether a certificate has taken the place of what the device shares with its entry. That was for the
+/// beginning, and who has it gets nothing by it but what is on record.
+pub(super) fn has_outgrown(proven: &Proven, facts: &RegistrationFacts) -> bool {
+    let (Some(registration), Some(device)) = (&facts.registration, &facts.device) else {
+        return false;
+    };
+    proven.certificate.is_none()
+        && registration.live
+        && !registration.shared_key
+        && is_of(registration, &proven.entry.entry)
+        && device.state == DeviceState::Active
+        && !device.released
+        && facts.device_has_live
 }
 
 /// The word of an entry for devices that show something else.

@@ -6,7 +6,9 @@ use imprint_pkix::certificate::Certificate;
 
 use super::definition::is_registration_id;
 use super::hub::is_guess;
-use super::permit::{Proven, by_certificate, is_bound, is_enabled, is_on_record, name_in};
+use super::permit::{
+    Proven, by_certificate, has_outgrown, is_bound, is_enabled, is_on_record, name_in,
+};
 use super::proof::SharedKeySignature;
 use super::tpm::TpmKeys;
 use crate::claims::{Join, Joining, fingerprint_of, may_join, newcomers_key_is_welcome};
@@ -48,7 +50,7 @@ pub struct Newcomer {
     /// As the device wrote it.
     presented: String,
     hardware: HardwareId,
-    shown: EntryShown,
+    pub(super) shown: EntryShown,
     /// What it says about its TPM.
     tpm: Option<TpmKeys>,
 }
@@ -166,7 +168,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         self.entry_noted(newcomer, outcome, origin, now)
     }
 
-    async fn register_by_entry(
+    pub(super) async fn register_by_entry(
         &self,
         newcomer: &Newcomer,
         hub: &str,
@@ -204,15 +206,21 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 .certificate
                 .as_ref()
                 .is_some_and(|one| known.is_some_and(|(_, device)| device.id == one.device));
+            let outgrown = has_outgrown(&proven, &facts);
             if let Some((registration, device)) = known
-                && is_on_record(&proven, registration, device, hub)
-                && (proven.certificate.is_none() || its_own)
+                && (outgrown
+                    || is_on_record(&proven, registration, device, hub)
+                        && (proven.certificate.is_none() || its_own))
             {
                 return Ok(RegisteredByEntry {
                     device: device.id.clone(),
                     registration: registration.clone(),
                     again: true,
-                    key_for_tpm: self.key_for_tpm(&proven, newcomer, chance).await?,
+                    key_for_tpm: if outgrown {
+                        None
+                    } else {
+                        self.key_for_tpm(&proven, newcomer, chance).await?
+                    },
                 });
             }
 
@@ -288,7 +296,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
     }
 
     /// The entry whose proof a device shows, and what is on record of it.
-    async fn proven(
+    pub(super) async fn proven(
         &self,
         newcomer: &Newcomer,
         origin: &Origin,
@@ -393,7 +401,7 @@ impl EntryShown {
 }
 
 /// What is on record of a device before it is registered.
-type Known = Option<(EntryRegistration, DeviceRecord)>;
+pub(super) type Known = Option<(EntryRegistration, DeviceRecord)>;
 
 /// What is looked at of what a device sent behind its certificate.
 const MOST_SENT: usize = 4;

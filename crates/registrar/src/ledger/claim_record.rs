@@ -537,6 +537,11 @@ pub enum RegistrationCertificate {
     },
     /// None: the device has a key that its entry has as well.
     SharedKey,
+    /// One that the road has issued to the device just now.
+    Own {
+        /// Its serial number.
+        serial: Serial,
+    },
 }
 
 /// The outcome of a write by a claim.

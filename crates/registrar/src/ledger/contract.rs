@@ -179,6 +179,7 @@ macro_rules! ledger_contract {
                 an_act_on_an_entry_is_told_once_and_moves_its_version
                 a_device_is_of_its_own_entry_else_of_groups
                 a_registration_makes_a_device_with_a_shared_key
+                a_certificate_of_its_own_outgrows_a_shared_key
                 a_registration_keeps_the_certificate_that_came
                 the_same_registration_has_the_same_answer
                 a_registration_by_an_entry_on_changed_facts_is_not_carried_out

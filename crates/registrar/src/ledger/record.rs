@@ -188,6 +188,8 @@ pub enum Generation {
     Claim,
     /// A certificate that the device had when it came.
     Foreign,
+    /// An entry's shared key or TPM; one certificate a device and key.
+    Entry,
 }
 
 impl Generation {
@@ -200,6 +202,7 @@ impl Generation {
             Self::Operator => vec![3],
             Self::Claim => vec![4],
             Self::Foreign => vec![5],
+            Self::Entry => vec![6],
         }
     }
 
@@ -212,6 +215,7 @@ impl Generation {
             (3, []) => Some(Self::Operator),
             (4, []) => Some(Self::Claim),
             (5, []) => Some(Self::Foreign),
+            (6, []) => Some(Self::Entry),
             _ => None,
         }
     }

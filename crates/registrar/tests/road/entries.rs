@@ -1,5 +1,7 @@
 //! Entries: devices that are registered by a shared key or a certificate that was written down before.
 
+mod certificates;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

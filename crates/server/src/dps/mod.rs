@@ -24,11 +24,12 @@ use aws_lc_rs::digest;
 use imprint_dps::sas::{self, Sas};
 use imprint_dps::{
     Call, Class as DpsClass, Etag, IdScope, OperationId, ParseError, Refusal as DpsRefusal,
-    RegistrationId, RegistrationState, Reply, Request, Retry as DpsRetry, ServiceError, Status,
-    Substatus, SymmetricKeyResult, TpmEvidence, TpmResult, Trace, Transport, X509Result,
+    Registration, RegistrationId, RegistrationState, Reply, Request, Retry as DpsRetry,
+    ServiceError, Status, Substatus, SymmetricKeyResult, TpmEvidence, TpmResult, Trace, Transport,
+    X509Result,
 };
 use imprint_est::HttpReply;
-use imprint_registrar::enroll::Origin;
+use imprint_registrar::enroll::{Channel, Origin};
 use imprint_registrar::entries::{EntryShown, Newcomer, SharedKeySignature, TpmKeys};
 use imprint_registrar::ledger::{EntryKind, EntryRegistration};
 use imprint_registrar::refusal::{Class, Code, Refusal, Retry};
@@ -55,6 +56,8 @@ pub(crate) struct Asker {
     newcomer: Newcomer,
     /// The one operation that there is for a device.
     operation: OperationId,
+    /// The connection that it came on.
+    channel: Channel,
 }
 
 impl Asker {
@@ -119,6 +122,7 @@ impl<L: Ledger, S: Signer> Dps<L, S> {
             },
             operation: operation_of(&self.scope, id)?,
             id: id.clone(),
+            channel: peer.channel,
         })
     }
 
@@ -142,7 +146,7 @@ impl<L: Ledger, S: Signer> Dps<L, S> {
             Ok(reply) => Ok(reply),
             Err(refusal) => match Turn::of(&refusal) {
                 Some(turn) => Err(turn),
-                None => Ok(self.refused(&refusal, transport, asker)),
+                None => Ok(self.refused(&refusal, request, transport, asker)),
             },
         }
     }
@@ -163,10 +167,6 @@ impl<L: Ledger, S: Signer> Dps<L, S> {
             Request::OperationStatus { operation_id } if *operation_id != asker.operation => {
                 Err(noted(Code::OperationUnknown.into()))
             }
-            Request::Register(asked) if asked.csr.is_some() => {
-                let detail = "it asks for a certificate, which this door does not give";
-                Err(noted(Refusal::new(Code::PayloadUnreadable).detail(detail)))
-            }
             Request::Lookup => {
                 let known = self.registrar.entry_lookup(&asker.newcomer, origin, now);
                 Ok(Reply::State(Box::new(state(asker, &known.await?, None))))
@@ -177,6 +177,10 @@ impl<L: Ledger, S: Signer> Dps<L, S> {
                 let challenge = registrar.entry_challenge(&asker.newcomer, origin, chance, now);
                 let blob = challenge.await?;
                 Ok(Reply::Challenge { blob })
+            }
+            Request::Register(Registration { csr: Some(csr), .. }) => {
+                // In a box: the road is long, and few walk it here.
+                Box::pin(self.certify(asker, csr, origin)).await
             }
             Request::Register(_) | Request::OperationStatus { .. } => {
                 let chance = &*self.world.chance;
@@ -200,19 +204,56 @@ impl<L: Ledger, S: Signer> Dps<L, S> {
         }
     }
 
+    /// A device that wants a certificate with its registration.
+    async fn certify(&self, asker: &Asker, csr: &[u8], origin: &Origin) -> Result<Reply, Refusal> {
+        let (chance, now) = (&*self.world.chance, self.world.now());
+        let (hub, channel) = (&self.hub, asker.channel);
+        let told = self
+            .registrar
+            .entry_certify(&asker.newcomer, csr, channel, hub, origin, chance, now)
+            .await?;
+        tracing::info!(
+            device = %told.device,
+            registration = told.registration.id,
+            entry = told.registration.entry,
+            address = origin.address,
+            again = told.again,
+            "registered by entry, with a certificate"
+        );
+        let mut state = state(asker, &told.registration, None);
+        state.issued_certificate_chain = Some(told.chain);
+        Ok(Reply::Done {
+            operation_id: asker.operation.clone(),
+            state: Box::new(state),
+        })
+    }
+
     /// How a refusal looks to a device that has said who it is.
-    fn refused(&self, refusal: &Refusal, transport: Transport, asker: &Asker) -> Reply {
+    fn refused(
+        &self,
+        refusal: &Refusal,
+        request: &Request,
+        transport: Transport,
+        asker: &Asker,
+    ) -> Reply {
         // Who has proven nothing is told nothing to come back for.
         let unproven =
             refusal.code.class() == Class::Credential || refusal.code == Code::GuessingLimited;
         let operation = (!unproven).then_some(&asker.operation);
-        self.said(refusal).reply(transport, &asker.id, operation)
+        let said = self.said(refusal);
+        // Its operation would not say again what is to be certified, so it asks again as a whole.
+        let waits = matches!(refusal.code.class(), Class::Waiting | Class::Passing);
+        if waits && matches!(request, Request::Register(asked) if asked.csr.is_some()) {
+            return Reply::Error(said.throttled());
+        }
+        said.reply(transport, &asker.id, operation)
     }
 
     /// The answer where there is no place on the road.
     pub(crate) fn busy(&self, asker: &Asker) -> Reply {
         let busy = Refusal::new(Code::Busy).after(2 + self.world.below(9));
-        self.refused(&busy, Transport::Mqtt, asker)
+        self.said(&busy)
+            .reply(Transport::Mqtt, &asker.id, Some(&asker.operation))
     }
 
     /// The same refusal in the words of the `dps` crate. Passing causes pass for thousands of devices at

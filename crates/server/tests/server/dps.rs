@@ -356,6 +356,97 @@ async fn a_device_that_registers_may_do_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_device_gets_its_certificate_with_its_registration_by_both_ways() {
+    let fleet = Fleet::start().await;
+    let group = fleet.entry(EntryKind::Group, "line-1").await;
+    let client = fleet.client();
+    let mut chains = Vec::new();
+    for (id, by_mqtt) in [("sn-1", false), ("sn-2", true)] {
+        let shared = hmac(&group, id.as_bytes());
+        let token = fleet.token_to_register(SCOPE, id, &shared);
+        let (device, other) = (Device::new(), Device::new());
+        let ask = async |device: &Device| {
+            let csr = STANDARD.encode(device.csr(id, None));
+            let asked = format!(r#"{{"registrationId":"{id}","csr":"{csr}"}}"#);
+            if by_mqtt {
+                let (mut connection, _) = fleet.comes_to_register(&client, id, Some(&token)).await;
+                connection.says(&subscribe(4, 1, &[RESULTS])).await.unwrap();
+                let asked = publish(4, 2, REGISTER, asked.as_bytes());
+                connection.says(&asked).await.unwrap();
+                connection.published_back().await.1
+            } else {
+                let headers = [("Authorization", token.as_str())];
+                let path =
+                    format!("/{SCOPE}/registrations/{id}/register?api-version=2025-07-01-preview");
+                let told = request("PUT", &path, &headers, asked.as_bytes());
+                body(&client.once(&told).await)
+            }
+        };
+        let told = ask(&device).await;
+        let state = &told["registrationState"];
+        assert_eq!(state["status"], "assigned", "{told}");
+        let chain: Vec<_> = state["issuedCertificateChain"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|der| STANDARD.decode(der.as_str().unwrap()).unwrap())
+            .collect();
+        assert!(chain.len() >= 2);
+        // Lost on its way: the same again, in a request that is signed anew.
+        assert_eq!(ask(&device).await, told);
+        let refused = ask(&other).await.to_string();
+        assert!(refused.contains("device-exists"), "{refused}");
+        // It is its certificate's now, and not the shared key's.
+        let name = format!("thermo-{id}");
+        let by_key = fleet.token_for_hub(&name, &shared);
+        let (_, code) = fleet.comes_to_hub(&client, &name, Some(&by_key)).await;
+        assert_eq!(code, 5);
+        let shown = fleet.client_as(&device, &chain[0]);
+        let (_, code) = fleet.comes_to_hub(&shown, &name, None).await;
+        assert_eq!(code, 0);
+        assert_eq!(step_of(&fleet, &name).await, Step::Provisioned);
+        // What is on record has no certificate in it.
+        let headers = [("Authorization", token.as_str())];
+        let lookup = format!("/{SCOPE}/registrations/{id}?api-version=x");
+        let looked = client.once(&request("POST", &lookup, &headers, b"")).await;
+        assert_eq!(body(&looked).get("issuedCertificateChain"), None);
+        assert_eq!(looked.status, 200);
+        chains.push(chain);
+    }
+    assert_eq!(chains[0][1..], chains[1][1..]);
+}
+
+#[tokio::test]
+async fn who_waits_with_a_request_is_told_to_ask_the_whole_again() {
+    let fleet = Fleet::start().await;
+    fleet
+        .apply(Product {
+            approval: true,
+            ..Product::named("thermo")
+        })
+        .await;
+    let key = fleet.entry(EntryKind::Individual, "sn-1").await;
+    let client = fleet.client();
+    let token = fleet.token_to_register(SCOPE, "sn-1", &key);
+    let device = Device::new();
+    let headers = [("Authorization", token.as_str())];
+    let csr = STANDARD.encode(device.csr("sn-1", None));
+    let asked = format!(r#"{{"csr":"{csr}"}}"#);
+    let path = format!("/{SCOPE}/registrations/sn-1/register?api-version=x");
+    let ask = request("PUT", &path, &headers, asked.as_bytes());
+    let told = client.once(&ask).await;
+    assert_eq!((told.status, told.code()), (429, "approval-pending"));
+    assert_eq!(told.header("Retry-After"), Some("60"));
+    let until = fleet.now().plus(3_600);
+    let act = DeviceAct::Approve { key: None, until };
+    let ledger = fleet.registrar.ledger();
+    let id = "thermo-sn-1".parse().unwrap();
+    let acted = ledger.device_act(&id, act, "test", fleet.now());
+    acted.await.unwrap();
+    assert_eq!(client.once(&ask).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_tpm_is_challenged_over_https_and_another_one_is_told_so() {
     let fleet = Fleet::start().await;
     let (endorsement, storage) = (tpm_key(0x0003_00b2, POLICY), tpm_key(0x0003_0472, ""));

@@ -360,6 +360,51 @@ pub async fn a_registration_keeps_the_certificate_that_came<P: Place>(bench: &mu
     assert_eq!(again, registration);
 }
 
+/// [`Ledger::entry_register`] with a certificate that the road has issued, and its first use.
+pub async fn a_certificate_of_its_own_outgrows_a_shared_key<P: Place>(bench: &mut Bench<P>) {
+    bench.key_group().await;
+    // There is none yet.
+    let own = RegistrationCertificate::Own {
+        serial: foreign_serial(1),
+    };
+    let nothing = bench.entry_order_with(1, own.clone()).await;
+    assert!(bench.entry_is_changed(nothing).await);
+    let registration = bench.with_key(1).await;
+    assert!(registration.shared_key);
+    let nothing = bench.entry_order_with(1, own).await;
+    assert!(bench.entry_is_changed(nothing).await);
+    // Another than the device's own, intended, settled.
+    let grant = Grant {
+        generation: Generation::Entry,
+        ..bench.grant(1, 1).await
+    };
+    let serial = bench.intended(grant).await.serial;
+    bench.settle(serial).await;
+    // Its key comes to the hub first: that ends no certificate which it may be waiting for.
+    bench.key_used(1).await;
+    assert_eq!(bench.state(serial).await, CertificateState::Issued);
+    let own = RegistrationCertificate::Own { serial };
+    let order = bench.entry_order_with(1, own.clone()).await;
+    let mut other = order.clone();
+    other.grant.certificate = RegistrationCertificate::Own {
+        serial: foreign_serial(9),
+    };
+    assert!(bench.entry_is_changed(other).await);
+    assert!(bench.key_facts(1).await.is_some());
+    bench.verify(serial).await;
+    assert!(
+        bench.key_facts(1).await.is_none(),
+        "its key is heard no more"
+    );
+    let file = bench.file(&name(1)).await;
+    let known = file.registration.unwrap();
+    assert!(known.live && !known.shared_key);
+    assert_eq!(known.version, registration.version + 1);
+    assert_eq!(bench.told("shared-key-outgrown").await, 1);
+    let order = bench.entry_order_with(1, own).await;
+    assert_eq!(settled(bench.entry_settled(order).await), known);
+}
+
 /// [`Ledger::entry_register`], 2.
 pub async fn the_same_registration_has_the_same_answer<P: Place>(bench: &mut Bench<P>) {
     bench.key_group().await;

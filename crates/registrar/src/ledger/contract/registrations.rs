@@ -756,7 +756,8 @@ pub async fn a_ca_admits_nobody_by_what_it_was_allowed_before<P: Place>(bench: &
                 not_after,
             },
             other @ (RegistrationCertificate::Pending { .. }
-            | RegistrationCertificate::SharedKey) => other,
+            | RegistrationCertificate::SharedKey
+            | RegistrationCertificate::Own { .. }) => other,
         },
         ..grant.clone()
     };

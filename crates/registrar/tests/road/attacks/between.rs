@@ -165,7 +165,9 @@ impl Ledger for Between {
         now: UnixTime,
     ) -> Result<Claimed<EntryRegistration>, LedgerError> {
         self.step("entry_register", now).await;
-        self.ledger.entry_register(grant, now).await
+        let outcome = self.ledger.entry_register(grant, now).await;
+        self.step("after entry_register", now).await;
+        outcome
     }
 
     passed_on! {
