@@ -279,10 +279,15 @@ impl Agent {
             Door::Claim(claim) if self.record().credential().is_none() => {
                 self.store.keep_claim(claim)?;
             }
+            Door::SharedKey(entry) if self.record().credential().is_none() => {
+                self.store.keep_shared_key(entry)?;
+            }
             // Whoever starts the device again need not know what it was given the first time.
             Door::Token if self.store.token()?.is_none() => {
                 if let Some(claim) = self.store.claim()? {
                     self.door = Door::Claim(claim);
+                } else if let Some(entry) = self.store.shared_key()? {
+                    self.door = Door::SharedKey(entry);
                 }
             }
             _ => {}

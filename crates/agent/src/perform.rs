@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use imprint_attest::SharedKeyLength;
 use imprint_device::{Action, Credential, Event, Failure, Key, Place, Slot};
 use imprint_est::{RequestKind, Secret, authorization};
 use imprint_identity::UnixTime;
@@ -72,6 +73,7 @@ impl Agent {
                 Door::Token => self.enroll(action, *key).await,
                 // Boxed, as is whatever speaks MQTT: most devices don't.
                 Door::Claim(claim) => Box::pin(self.claim_certify(action, *key, &claim)).await,
+                Door::SharedKey(entry) => self.shared_key_enroll(action, *key, &entry).await,
                 Door::JustInTime(own) => self.take_own(*key, &own),
             },
             Action::Renew { key, credential } => self.renew(action, *key, *credential).await,
@@ -81,8 +83,8 @@ impl Agent {
                 Door::Claim(claim) => {
                     Box::pin(self.claim_register(action, *credential, &claim)).await
                 }
-                // EST registers in settle; this is passed through.
-                Door::Token | Door::JustInTime(_) => Ok(Event::Registered),
+                // EST registers in settle, and so does an entry; this is passed through.
+                Door::Token | Door::SharedKey(_) | Door::JustInTime(_) => Ok(Event::Registered),
             },
             Action::Verify { credential } => match self.broker() {
                 Some(broker) => Box::pin(self.verify_by_mqtt(action, *credential, &broker)).await,
@@ -180,7 +182,7 @@ impl Agent {
         Ok(self.granted(answer))
     }
 
-    fn granted(&mut self, answer: Enrolled) -> Event {
+    pub(crate) fn granted(&mut self, answer: Enrolled) -> Event {
         match answer {
             Enrolled::Granted(certificates) => {
                 self.hand.granted = certificates;
@@ -495,10 +497,14 @@ pub(crate) enum Trouble {
     Store(#[from] StoreError),
     #[error(transparent)]
     Key(#[from] KeyError),
-    #[error("there is no bootstrap credential in the state directory; give a token or a claim")]
+    #[error(
+        "there is no bootstrap credential in the state directory; give a token, a claim or a shared key"
+    )]
     NoBootstrapCredential,
     #[error("the claim can't be used: {0}")]
     Claim(BorrowedError),
+    #[error("the shared key can't be used: {0}")]
+    SharedKey(SharedKeyLength),
     #[error("neither a template nor a product is named, and RegisterThing needs one")]
     NoTemplate,
     #[error("the server resumed an older session, which proves nothing")]
@@ -517,6 +523,7 @@ impl Trouble {
             Self::Key(_) => Failure::passing("key-store-failed"),
             Self::NoBootstrapCredential => Failure::lasting("bootstrap-credential-missing"),
             Self::Claim(_) => Failure::lasting("claim-unusable"),
+            Self::SharedKey(_) => Failure::lasting("shared-key-unusable"),
             Self::NoTemplate => Failure::lasting("template-missing"),
             Self::Resumed => Failure::passing("handshake-resumed"),
             Self::NotForOurKey | Self::NotFromOurRoot(_) => Failure::lasting("wrong-certificate"),

@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use imprint_dps::{IdScope, RegistrationId};
 use imprint_est::Secret;
 use imprint_identity::{HardwareId, UnixTime};
 
@@ -48,12 +49,14 @@ pub struct Settings {
 /// By which door a device comes in for the first time.
 #[derive(Debug, Clone, Default)]
 pub enum Door {
-    /// EST, with the token. So it is also when a claim is kept in the state directory: then that is
-    /// the door.
+    /// EST, with the token. So it is also when a claim or a shared key is kept in the state directory:
+    /// then that is the door.
     #[default]
     Token,
     /// Claim provisioning over MQTT.
     Claim(Claim),
+    /// An entry that was written down before the device came, by a key that both sides have (Azure DPS).
+    SharedKey(SharedKeyEntry),
     /// Just in time: the device has a certificate of an authority that the fleet has registered.
     JustInTime(OwnCertificate),
 }
@@ -71,6 +74,17 @@ pub struct Claim {
     pub chain_pem: String,
     /// Its key, PEM.
     pub key_pem: Secret,
+}
+
+/// What a device of an entry knows: under which name it is expected, and the key that the server has too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedKeyEntry {
+    /// Which fleet.
+    pub scope: IdScope,
+    /// As what it registers; a group's keys are derived for this, letter by letter.
+    pub registration_id: RegistrationId,
+    /// The key, 32 to 64 bytes: the entry's own, or the one that is derived from its group's.
+    pub key: Secret,
 }
 
 /// A certificate that the device was born with, and its key.

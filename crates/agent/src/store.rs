@@ -5,7 +5,8 @@
 //!   lock                 held while an agent runs
 //!   journal.a, .b        the state machine's record, the newer of the two
 //!   setup.json           which hardware and product this directory is for
-//!   token, claim.json    the bootstrap credential, 0600, until the new one has worked
+//!   token, claim.json,   the bootstrap credential, 0600, until the new one has worked
+//!   shared-key.json
 //!   ownership.json       what ties RegisterThing to the pending certificate, 0600, as long
 //!   keys/a.p8, b.p8      private keys, 0600
 //!   credential-a/, -b/   chain.pem (own certificate first) and profile.json (as the server sent it)
@@ -18,7 +19,10 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use imprint_device::{Digest, Slot};
+use imprint_dps::{IdScope, RegistrationId};
 use imprint_est::Secret;
 use imprint_pkix::pem;
 use rustls_pki_types::CertificateDer;
@@ -29,7 +33,9 @@ use zeroize::Zeroizing;
 use crate::files::{self, FileError, Mode};
 use crate::http::Endpoint;
 use crate::keystore::{sha256, slot_name};
-use crate::settings::Claim;
+use crate::settings::{Claim, SharedKeyEntry};
+
+const SHARED_KEY: &str = "shared-key.json";
 
 /// The files of one device.
 #[derive(Debug, Clone)]
@@ -85,6 +91,14 @@ struct KeptClaim {
     template: Option<String>,
     parameters: BTreeMap<String, String>,
     chain: String,
+    key: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptSharedKey {
+    scope: String,
+    registration_id: String,
+    /// Base64.
     key: String,
 }
 
@@ -154,7 +168,7 @@ impl StateDir {
         self.keep_json("setup.json", setup)
     }
 
-    /// After a factory reset the directory is for whatever comes. A token or a claim stays.
+    /// After a factory reset the directory is for whatever comes. A token, a claim or a shared key stays.
     pub fn forget_setup(&self) -> Result<(), StoreError> {
         for name in [
             "ownership.json",
@@ -233,6 +247,40 @@ impl StateDir {
         )
     }
 
+    /// The entry and its shared key, while they are kept.
+    pub fn shared_key(&self) -> Result<Option<SharedKeyEntry>, StoreError> {
+        let kept: Option<KeptSharedKey> = self.private_json(SHARED_KEY)?;
+        let Some(kept) = kept else {
+            return Ok(None);
+        };
+        let edited = |error: &dyn std::fmt::Display| StoreError::Json {
+            path: self.path.join(SHARED_KEY),
+            source: serde::de::Error::custom(error),
+        };
+        let key = STANDARD.decode(kept.key);
+        Ok(Some(SharedKeyEntry {
+            scope: IdScope::new(&kept.scope).map_err(|error| edited(&error))?,
+            registration_id: RegistrationId::new(&kept.registration_id)
+                .map_err(|error| edited(&error))?,
+            key: Secret::new(key.map_err(|_| edited(&"the key is not base64"))?),
+        }))
+    }
+
+    /// Keeps the entry and its shared key until [`Self::forget_bootstrap`].
+    pub fn keep_shared_key(&self, entry: &SharedKeyEntry) -> Result<(), StoreError> {
+        if self.shared_key()?.as_ref() == Some(entry) {
+            return Ok(());
+        }
+        self.keep_private_json(
+            SHARED_KEY,
+            &KeptSharedKey {
+                scope: entry.scope.to_string(),
+                registration_id: entry.registration_id.as_str().to_owned(),
+                key: STANDARD.encode(entry.key.expose()),
+            },
+        )
+    }
+
     /// What ties `RegisterThing` to the certificate with this id, if it is kept.
     pub fn ownership(&self, certificate_id: &str) -> Result<Option<Secret>, StoreError> {
         let kept: Option<KeptOwnership> = self.private_json("ownership.json")?;
@@ -270,12 +318,13 @@ impl StateDir {
 
     /// Whether a bootstrap credential is still kept.
     pub fn has_bootstrap(&self) -> Result<bool, StoreError> {
-        Ok(self.token()?.is_some() || self.path.join("claim.json").exists())
+        let is_there = |name| self.path.join(name).exists();
+        Ok(self.token()?.is_some() || is_there("claim.json") || is_there(SHARED_KEY))
     }
 
     /// The new credential has worked: deletes the bootstrap credential.
     pub fn forget_bootstrap(&self) -> Result<(), StoreError> {
-        for name in ["token", "claim.json", "ownership.json"] {
+        for name in ["token", "claim.json", SHARED_KEY, "ownership.json"] {
             files::remove(&self.path.join(name))?;
         }
         Ok(())

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use imprint_agent::device::{self, Action, Event, Record};
 use imprint_agent::{
     Agent, AgentError, CheckSettings, Claim, Diagnosis, Door, End, KeyAlgorithm, Observer,
-    OwnCertificate, RefusalText, Reset, Roots, Settings, Status, Suites, Surroundings, Timeouts,
-    Verdict, check, hardware, reset,
+    OwnCertificate, RefusalText, Reset, Roots, Settings, SharedKeyEntry, Status, Suites,
+    Surroundings, Timeouts, Verdict, check, hardware, reset,
 };
 use imprint_est::Secret;
 use imprint_identity::{HardwareId, UnixTime};
@@ -37,13 +39,14 @@ async fn join(order: AgentRun, json: bool) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(imprint_agent::Exit::Root.code()));
         }
     };
-    let door = door(&order)?;
+    let hardware = who(order.hardware.as_deref())?;
+    let door = door(&order, &hardware)?;
     let settings = Settings {
         state: order.state,
         server: order.server,
         roots,
         product: order.product,
-        hardware: who(order.hardware.as_deref())?,
+        hardware,
         token: order.token.map(|token| Secret::new(token.into_bytes())),
         key: match order.key {
             KeyKind::P256 => KeyAlgorithm::P256,
@@ -76,7 +79,7 @@ async fn join(order: AgentRun, json: bool) -> anyhow::Result<ExitCode> {
 }
 
 /// By which door the device comes in, by what it was given.
-fn door(order: &AgentRun) -> anyhow::Result<Door> {
+fn door(order: &AgentRun, hardware: &HardwareId) -> anyhow::Result<Door> {
     let claim = order.claim_cert.as_ref().zip(order.claim_key.as_ref());
     if let (Some((certificate, key)), Some(broker)) = (claim, &order.mqtts) {
         return Ok(Door::Claim(Claim {
@@ -94,7 +97,43 @@ fn door(order: &AgentRun) -> anyhow::Result<Door> {
             broker: order.mqtts.clone(),
         }));
     }
+    if let Some((key, scope)) = order.shared_key.as_ref().zip(order.id_scope.as_ref()) {
+        let registration_id = match &order.registration_id {
+            Some(id) => id.clone(),
+            None => registration_id(hardware)?,
+        };
+        return Ok(Door::SharedKey(SharedKeyEntry {
+            scope: scope.clone(),
+            registration_id,
+            key: shared_key(key)?,
+        }));
+    }
     Ok(Door::Token)
+}
+
+/// As what a device registers that was told nothing else.
+fn registration_id(hardware: &HardwareId) -> anyhow::Result<imprint_dps::RegistrationId> {
+    let text = hardware.text();
+    let id = text.as_str();
+    let id = id.strip_prefix("custom:").unwrap_or(id);
+    imprint_dps::RegistrationId::new(id).map_err(|error| {
+        let said = format!("The hardware id {id} is no registration id: {error}.");
+        Problem::new("registration-id", said, "Name one with --registration-id.").into()
+    })
+}
+
+/// A key in base64. What can't be read is not repeated: it may be a key all the same.
+fn shared_key(path: &Path) -> anyhow::Result<Secret> {
+    let text = zeroize::Zeroizing::new(read(path)?);
+    let key = STANDARD.decode(text.trim()).map(Secret::new);
+    let good = key
+        .ok()
+        .filter(|key| (32..=64).contains(&key.expose().len()));
+    good.ok_or_else(|| {
+        let said = format!("{} holds no shared key.", path.display());
+        let hint = "Give 32 to 64 bytes in base64: `imprint entry key` and `entry new` print it.";
+        Problem::new("key-length", said, hint).into()
+    })
 }
 
 /// A file that was named on the command line, text.

@@ -809,6 +809,16 @@ pub(crate) struct AgentRun {
     /// A parameter of the template. `SerialNumber` is the hardware id, unless it is given.
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parameter, requires = "claim_cert")]
     pub(crate) parameters: Vec<(String, String)>,
+    /// In place of a token: the key that the device shares with its entry, base64, in a file; kept until
+    /// VERIFY.
+    #[arg(long, value_name = "FILE", requires = "id_scope", conflicts_with_all = ["token", "claim_cert", "own_cert"])]
+    pub(crate) shared_key: Option<PathBuf>,
+    /// The fleet's id scope, as `imprint status` shows it.
+    #[arg(long, value_name = "SCOPE", value_parser = imprint_dps::IdScope::new, requires = "shared_key")]
+    pub(crate) id_scope: Option<imprint_dps::IdScope>,
+    /// As what it registers. Without: its hardware id, without `custom:`.
+    #[arg(long, value_name = "ID", value_parser = imprint_dps::RegistrationId::new, requires = "shared_key")]
+    pub(crate) registration_id: Option<imprint_dps::RegistrationId>,
     /// The certificate that the device was born with (PEM), of an authority that the server has
     /// registered: it comes in just in time.
     #[arg(long, value_name = "FILE", requires = "own_key", conflicts_with_all = ["token", "claim_cert"])]

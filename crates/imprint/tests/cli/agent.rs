@@ -63,6 +63,66 @@ fn a_device_joins_once_and_stays_joined() {
 }
 
 #[test]
+fn a_device_joins_with_a_key_that_its_entry_has_too() {
+    let place = Place::with_fleet(THERMO);
+    let server = place.serve();
+    place.ok(&["entry", "new", "line-1", "--group", "--product", "thermo"]);
+    let key = place.ok(&["entry", "key", "line-1", "SN-1"]);
+    let scope = place.json(&["status"])["id_scope"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let (url, root) = (server.https(), place.server().join("ca/root.pem"));
+    let root = root.display().to_string();
+    let run = [
+        "agent", "run", "--once", "--server", &url, "--root", &root, "--state", "state",
+    ];
+    let file = place.write("device.key", &format!("{key}\n"));
+    let entry = [
+        "--shared-key",
+        &file,
+        "--id-scope",
+        &scope,
+        "--registration-id",
+        "SN-1",
+    ];
+    let who = ["--product", "thermo", "--hardware", "custom:SN-1"];
+    let out = place.ok(&[&run[..], &who, &entry].concat());
+    assert!(
+        out.lines().any(|line| line.starts_with("PROVISIONED")),
+        "{out}"
+    );
+    assert!(!out.contains(&key));
+    let status = ["agent", "status", "--state", "state", "--json"];
+    let status: serde_json::Value = serde_json::from_str(&place.ok(&status)).unwrap();
+    assert_eq!(
+        (&status["step"], &status["token_kept"]),
+        (&"PROVISIONED".into(), &false.into())
+    );
+    assert_eq!(status["certificate"]["common_name"], "thermo-sn-1");
+    // Without the key, and without a new certificate.
+    place.ok(&[&run[..], &who].concat());
+    let device = place.json(&["device", "show", "thermo-sn-1"]);
+    assert_eq!(device["certificates"].as_array().unwrap().len(), 1);
+    let short = place.write("short.key", "AAAA");
+    let wrong = [
+        "--state",
+        "other",
+        "--shared-key",
+        &short,
+        "--id-scope",
+        &scope,
+    ];
+    let run = ["agent", "run", "--once", "--server", &url, "--root", &root];
+    let said = place.run(&[&run[..], &who, &wrong].concat());
+    assert!(
+        said.err.contains("key-length") && !said.err.contains("AAAA"),
+        "{said:?}"
+    );
+    assert_eq!(server.end("TERM"), Some(0));
+}
+
+#[test]
 fn a_check_names_the_layer_that_is_broken() {
     let place = Place::with_fleet(THERMO);
     let other = Place::new();

@@ -44,7 +44,7 @@ fn claim_of((chain_pem, key_pem): &(String, String), broker: SocketAddr) -> Clai
     }
 }
 
-fn setup(world: &World, hardware: &str, door: Door) -> Setup {
+pub(crate) fn setup(world: &World, hardware: &str, door: Door) -> Setup {
     let mut setup = Setup::new(&world.place().root_pem(), world.https(), hardware, "");
     setup.door = door;
     setup
@@ -52,7 +52,7 @@ fn setup(world: &World, hardware: &str, door: Door) -> Setup {
 
 /// Strikes once, at one moment, and remembers where.
 #[derive(Clone)]
-struct Fate(Arc<Mutex<Seen>>);
+pub(crate) struct Fate(Arc<Mutex<Seen>>);
 
 struct Seen {
     strike: Strike,
@@ -63,7 +63,7 @@ struct Seen {
 }
 
 impl Fate {
-    fn new(at: usize, strike: Strike) -> Self {
+    pub(crate) fn new(at: usize, strike: Strike) -> Self {
         let (moments, struck, codes) = (0, None, Vec::new());
         Self(Arc::new(Mutex::new(Seen {
             strike,
@@ -74,15 +74,15 @@ impl Fate {
         })))
     }
 
-    fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self::new(usize::MAX, Strike::None)
     }
 
-    fn struck(&self) -> Option<String> {
+    pub(crate) fn struck(&self) -> Option<String> {
         self.0.lock().unwrap().struck.clone()
     }
 
-    fn codes(&self) -> Vec<String> {
+    pub(crate) fn codes(&self) -> Vec<String> {
         self.0.lock().unwrap().codes.clone()
     }
 }
@@ -106,14 +106,14 @@ impl Observer for Fate {
     }
 }
 
-async fn join(setup: &Setup, state: &Path, fate: &Fate) -> End {
+pub(crate) async fn join(setup: &Setup, state: &Path, fate: &Fate) -> End {
     Box::pin(setup.join(state, Box::new(fate.clone())))
         .await
         .unwrap()
 }
 
 /// The device is on record as a member, and the fleet has exactly so many devices.
-async fn assert_member(world: &World, device: &str, devices: usize) {
+pub(crate) async fn assert_member(world: &World, device: &str, devices: usize) {
     let ledger = world.road().ledger();
     let file = ledger.device_get(device).await.unwrap();
     let file = file.unwrap_or_else(|| panic!("no {device}"));

@@ -11,6 +11,7 @@
 
 mod claims;
 mod clocks;
+mod entries;
 mod hostile;
 mod kills;
 mod lost_renewals;
