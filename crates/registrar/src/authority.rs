@@ -127,6 +127,21 @@ impl Authorities {
             .collect()
     }
 
+    /// A certificate of ours with what is above it, root last, DER. Its issuer is found by its own word: its
+    /// product may be signed for by another authority since.
+    #[must_use]
+    pub fn chain(&self, certificate: &[u8]) -> Vec<Vec<u8>> {
+        let leaf = Certificate::parse(certificate).ok();
+        let is_issuer = |one: &&Certificate| {
+            leaf.as_ref()
+                .is_some_and(|leaf| leaf.issuer_der() == one.subject_der())
+        };
+        let issuers = self.issuers.iter().map(|issuer| &issuer.certificate);
+        let issuer = issuers.filter(is_issuer).take(1);
+        let above = issuer.chain(&self.above).map(|one| one.der().to_vec());
+        std::iter::once(certificate.to_vec()).chain(above).collect()
+    }
+
     /// Whether a key is one of ours: a device that shows an authority's key is no device.
     #[must_use]
     pub fn owns(&self, key: KeyFingerprint) -> bool {

@@ -108,7 +108,10 @@ pub struct Vouched {
     pub(crate) name: Option<DeviceId>,
     /// Whether what it has shown speaks of this very device, so that it may replace what that had before.
     pub(crate) bound: bool,
-    /// Whether what it has shown has served another key of the device's already.
+    /// Whether what it has shown serves one key of the device's own, as a token does. A TPM is the device,
+    /// and serves any.
+    pub(crate) one_key: bool,
+    /// Whether it has served a key already.
     pub(crate) served: bool,
     pub(crate) generation: Generation,
     pub(crate) door: Door,
@@ -558,7 +561,9 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
     ) -> Result<(), Refusal> {
         let who = match generation {
             Generation::Token(TokenHash(who)) => *who,
-            Generation::Entry => KeyFingerprint::of(device.as_str().as_bytes()).0,
+            Generation::Entry | Generation::Attested => {
+                KeyFingerprint::of(device.as_str().as_bytes()).0
+            }
             _ => return Ok(()),
         };
         self.pace(product, &who, origin)

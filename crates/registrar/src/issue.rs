@@ -114,6 +114,7 @@ pub(crate) fn grant(
             Generation::Operator => CertificateOrigin::ByHand,
             Generation::Claim => CertificateOrigin::Claimed,
             Generation::Foreign => CertificateOrigin::Foreign,
+            Generation::Attested => CertificateOrigin::Attested,
         },
         replaces,
         serial,

@@ -7,6 +7,7 @@
 //! Core: no sockets, no files, no clock, no chance. What is remembered goes through the [`Ledger`],
 //! what needs a secret key through the [`Signer`]; time and randomness are arguments.
 
+pub mod attested;
 pub mod authority;
 pub mod claims;
 pub mod crl;

@@ -128,13 +128,17 @@ fn stand(
             if let Some(answered) = answered(facts, now)? {
                 return Ok(answered);
             }
-            serves_one_key(vouched, facts)?;
+            if vouched.one_key {
+                serves_one_key(vouched, facts)?;
+            }
             may_name_device(facts, product, vouched.bound)?;
             newcomer_is_welcome(appraised, ask, facts, product, authorities)?;
             if product.approval && facts.approved_until.is_none_or(|until| until < now) {
                 return Ok(Standing::Waiting);
             }
-            Ok(Standing::New { replaces: None })
+            Ok(Standing::New {
+                replaces: unused(facts, vouched.generation),
+            })
         }
         Speaker::Operator => {
             device_is_good(facts.device.as_ref())?;
@@ -433,11 +437,14 @@ fn same_subject(csr: &Csr, shown: &Credential) -> Result<(), Refusal> {
 
 /// One unused successor a predecessor: another key takes its place.
 fn unused_successor(facts: &Facts, shown: &Credential) -> Option<Serial> {
-    let of_shown = Generation::Renewal(shown.certificate.serial);
+    unused(facts, Generation::Renewal(shown.certificate.serial))
+}
+
+fn unused(facts: &Facts, generation: Generation) -> Option<Serial> {
     let unused = |state| matches!(state, CertificateState::Intended | CertificateState::Issued);
     facts
         .live
         .iter()
-        .find(|other| other.generation == of_shown && unused(other.state))
+        .find(|other| other.generation == generation && unused(other.state))
         .map(|other| other.serial)
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use imprint_identity::{HardwareId, IdentityStrength, NamingRule};
-use imprint_pkix::certificate::{is_dns_name, is_url};
+use imprint_pkix::certificate::{Certificate, is_dns_name, is_url};
+use imprint_pkix::pem;
 use regex_lite::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,9 @@ pub struct Product {
     /// The least proof of hardware identity that is accepted: `asserted`, `silicon-id`, ...
     #[serde(default = "default_strength")]
     pub minimum_strength: String,
+    /// The authorities of makers of TPMs whose word is taken for an endorsement key, PEM each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tpm_makers: Vec<String>,
     /// So many days past its end a bootstrap credential is still heard: a token, a claim's certificate,
     /// the certificate that a device was born with. For devices that have lain on a shelf.
     #[serde(default)]
@@ -214,6 +218,7 @@ impl Product {
             serial_pattern: None,
             approval: false,
             minimum_strength: default_strength(),
+            tpm_makers: Vec::new(),
             bootstrap_grace_days: 0,
             keys: default_keys(),
             quarantine: QuarantineRule::default(),
@@ -302,6 +307,12 @@ impl Product {
             let reason = format!("use at most {LONGEST_GRACE_DAYS}");
             return fault("bootstrap_grace_days", reason);
         }
+        let sound = |text: &String| maker(text).is_some_and(|one| one.is_ca());
+        if self.tpm_makers.len() > MOST_MAKERS || !self.tpm_makers.iter().all(sound) {
+            let reason =
+                format!("give at most {MOST_MAKERS} authorities' certificates, one PEM each");
+            return fault("tpm_makers", reason);
+        }
         if let Err(reason) = thing::check_groups(&self.groups) {
             return fault("groups", reason);
         }
@@ -309,6 +320,15 @@ impl Product {
             return fault("attributes", reason);
         }
         Ok(())
+    }
+
+    /// The authorities whose word is taken for an endorsement key.
+    #[must_use]
+    pub fn tpm_makers(&self) -> Vec<Certificate> {
+        self.tpm_makers
+            .iter()
+            .filter_map(|text| maker(text))
+            .collect()
     }
 
     /// Whether a newcomer may come by this door.
@@ -444,6 +464,16 @@ const EST_OPERATIONS: [&str; 6] = [
     "serverkeygen",
     "csrattrs",
 ];
+
+/// Exactly one certificate.
+fn maker(text: &str) -> Option<Certificate> {
+    let mut blocks = pem::decode(pem::CERTIFICATE, text).ok()?;
+    let der = blocks.pop().filter(|_| blocks.is_empty())?;
+    Certificate::parse(&der).ok()
+}
+
+/// All makers of TPMs together have fewer roots.
+const MOST_MAKERS: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -394,6 +394,21 @@ catalogue! {
     TpmAnswerLate "tpm-answer-late" Credential SOON, Bootstrap,
         "The answer to the TPM's challenge came too late.",
         "Let the device begin again: it gets a new challenge, which is good for five minutes.";
+    TpmUnknown "tpm-unknown" Denied NEVER, Enroll,
+        "Nobody vouches for this TPM: neither the product's allowlist nor a maker that it names.",
+        "`imprint allow add --product P tpm-ek:...`, or its maker's authority in the product's `tpm_makers`.";
+    TpmAnswerWrong "tpm-answer-wrong" Credential NEVER, Enroll,
+        "This is not what was sealed for the TPM: the attestation key is not in the TPM with this endorsement key.",
+        "Activate the credential with the keys that it was asked for, in one TPM.";
+    TpmNonceWrong "tpm-nonce-wrong" Denied SOON, Enroll,
+        "The TPM's statement is about another nonce than the one that it was given.",
+        "Let the device certify its key anew, over the nonce of this challenge.";
+    TpmStatementWrong "tpm-statement-wrong" Denied NEVER, Enroll,
+        "The TPM's statement is none, or not signed by the attestation key.",
+        "Send what TPM2_Certify gave, unchanged; otherwise somebody makes statements up.";
+    TpmKeyOther "tpm-key-other" Denied NEVER, Enroll,
+        "The key that is to be certified is not the one that the TPM speaks of.",
+        "Make the request with the key in the TPM; a key in software is not one.";
     RegistrationOther "registration-other" Denied NEVER, Register,
         "The registration id is not the one that the certificate or the request names.",
         "Use one registration id in the user name or path, in the message and as the certificate's CN.";

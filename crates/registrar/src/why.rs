@@ -5,8 +5,8 @@ use imprint_identity::{Step, UnixTime};
 
 use crate::enroll::Registrar;
 use crate::ledger::{
-    CertificateRecord, CertificateState, ClaimCertificateState, ClaimRecord, ClaimState,
-    DeviceFile, DeviceState, EntryRegistration, Ledger, LedgerError, RefusalSample,
+    CertificateOrigin, CertificateRecord, CertificateState, ClaimCertificateState, ClaimRecord,
+    ClaimState, DeviceFile, DeviceState, EntryRegistration, Ledger, LedgerError, RefusalSample,
 };
 use crate::refusal::Code;
 use crate::signer::Signer;
@@ -377,7 +377,11 @@ fn certificate_line(certificate: &CertificateRecord) -> String {
         intended_at,
         ..
     } = certificate;
-    let mut line = format!("{intended_at}: certificate {serial} {origin}, now {state}");
+    let lives = match origin {
+        CertificateOrigin::Attested => ", its key lives in the TPM",
+        _ => "",
+    };
+    let mut line = format!("{intended_at}: certificate {serial} {origin}{lives}, now {state}");
     if let Some(at) = certificate.verified_at {
         line = format!("{line}, first used {at}");
     }

@@ -7,6 +7,7 @@
 //!                                         "attributes","quarantine","renew_after","server_time"}
 //! GET  /v1/verify    certificate         {"id","product","hardware","state","step","serial",
 //!                                         "not_after","server_time"}
+//! POST /v1/tpm/...   a TPM               see `tpm.rs`
 //! POST /v1/report    certificate, token  {"step","code","attempts"}, at most 1 KiB; answers 204
 //! ```
 //!
@@ -51,6 +52,8 @@ impl<L: Ledger, S: Signer> Devices<L, S> {
             "/v1/time" => self.time(asked, peer, now).await,
             "/v1/profile" => self.profile(asked, peer, now).await,
             "/v1/verify" => self.verify(asked, peer, now).await,
+            "/v1/tpm/challenge" => self.tpm_challenge(asked, now).await,
+            "/v1/tpm/enroll" => Box::pin(self.tpm_enroll(asked, peer, now)).await,
             _ => self.report(asked, peer, now).await,
         };
         answer.unwrap_or_else(|refusal| self.refuse(refusal).encode(asked.line_style()))
@@ -222,11 +225,13 @@ impl<L: Ledger, S: Signer> Devices<L, S> {
 }
 
 /// Every route below `/v1/`, with the method that it takes.
-pub(crate) const ROUTES: [(&str, &str); 4] = [
+pub(crate) const ROUTES: [(&str, &str); 6] = [
     ("GET", "/v1/time"),
     ("GET", "/v1/profile"),
     ("GET", "/v1/verify"),
     ("POST", "/v1/report"),
+    ("POST", "/v1/tpm/challenge"),
+    ("POST", "/v1/tpm/enroll"),
 ];
 
 /// Who asks.
@@ -342,7 +347,7 @@ impl Said {
     }
 }
 
-fn json(value: &impl Serialize) -> HttpReply {
+pub(crate) fn json(value: &impl Serialize) -> HttpReply {
     // Strings, numbers and lists of them: there is nothing in these shapes that could fail.
     let body = serde_json::to_vec(value).unwrap_or_default();
     let headers = vec![

@@ -36,6 +36,7 @@ mod reply;
 mod routes;
 mod serve;
 mod tls;
+mod tpm;
 mod webhooks;
 mod world;
 

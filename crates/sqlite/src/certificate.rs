@@ -237,9 +237,11 @@ pub(crate) fn descent(
         let descends = match generation {
             Generation::Token(by) => by == *token,
             Generation::Renewal(of) => descent.contains(&of),
-            Generation::Operator | Generation::Claim | Generation::Foreign | Generation::Entry => {
-                false
-            }
+            Generation::Operator
+            | Generation::Claim
+            | Generation::Foreign
+            | Generation::Entry
+            | Generation::Attested => false,
         };
         if descends {
             descent.insert(serial);

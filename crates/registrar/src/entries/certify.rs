@@ -83,7 +83,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             let registration = registered.await?.registration;
             let request = request(None, Shown::Certificate(peer.clone()));
             let enrolled = Box::pin(self.walk(&request, chance, now)).await?;
-            return self.certified(enrolled, registration);
+            return Ok(self.certified(enrolled, registration));
         }
         // 1. Which entry is this device's, and does its proof hold? Does it speak of this very device?
         let (mut proven, _) = self.proven(newcomer, origin, now).await?;
@@ -100,6 +100,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             strength: entry.proves(),
             name: name_in(entry)?,
             bound: is_bound(&proven, known, false),
+            one_key: true,
             served: known.is_some_and(|known| !known.shared_key && is_of(known, entry)),
             generation: Generation::Entry,
             door: Door::Dps,
@@ -111,7 +112,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         let registration = self
             .registered_with(newcomer, &proven, &enrolled, hub, origin, chance, now)
             .await?;
-        self.certified(enrolled, registration)
+        Ok(self.certified(enrolled, registration))
     }
 
     /// The registration of a device that has its certificate.
@@ -181,28 +182,13 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         Err(Code::Busy.into())
     }
 
-    fn certified(
-        &self,
-        enrolled: Enrolled,
-        registration: EntryRegistration,
-    ) -> Result<CertifiedByEntry, Refusal> {
-        // By the certificate's own word: its product may be signed for by another authority since.
-        let leaf = Certificate::parse(&enrolled.certificate).map_err(|_| unreadable())?;
-        let authorities = self.authorities();
-        let issuers = authorities
-            .issuers()
-            .iter()
-            .map(|issuer| &issuer.certificate);
-        let issuer = issuers.filter(|one| one.subject_der() == leaf.issuer_der());
-        let above = issuer.take(1).chain(authorities.above());
-        let mut chain = vec![enrolled.certificate];
-        chain.extend(above.map(|one| one.der().to_vec()));
-        Ok(CertifiedByEntry {
+    fn certified(&self, enrolled: Enrolled, registration: EntryRegistration) -> CertifiedByEntry {
+        CertifiedByEntry {
+            chain: self.authorities().chain(&enrolled.certificate),
             device: enrolled.device,
             registration,
-            chain,
             again: enrolled.again,
-        })
+        }
     }
 }
 

@@ -131,6 +131,8 @@ words! {
         Claim = "claim",
         /// Another CA's, taken in at the device's first connection.
         Foreign = "foreign",
+        /// For a key of which a TPM has stated that it lives there.
+        Attested = "attested",
     }
 }
 
@@ -190,6 +192,8 @@ pub enum Generation {
     Foreign,
     /// An entry's shared key or TPM; one certificate a device and key.
     Entry,
+    /// A TPM's statement about the key; one certificate a key.
+    Attested,
 }
 
 impl Generation {
@@ -203,6 +207,7 @@ impl Generation {
             Self::Claim => vec![4],
             Self::Foreign => vec![5],
             Self::Entry => vec![6],
+            Self::Attested => vec![7],
         }
     }
 
@@ -216,6 +221,7 @@ impl Generation {
             (4, []) => Some(Self::Claim),
             (5, []) => Some(Self::Foreign),
             (6, []) => Some(Self::Entry),
+            (7, []) => Some(Self::Attested),
             _ => None,
         }
     }

@@ -23,4 +23,5 @@ mod outbound;
 mod plain;
 mod support;
 mod tls;
+mod tpm;
 mod webhooks;

@@ -83,6 +83,9 @@ const TABLE: &[(&str, &str, &str, Option<&[C]>)] = &[
     ("https", "GET", "/v1/profile", Some(&[C::Token, C::Member])),
     ("https", "GET", "/v1/verify", Some(&[C::Member])),
     ("https", "POST", "/v1/report", Some(&[C::Token, C::Member])),
+    // A TPM alone, which none of these is.
+    ("https", "POST", "/v1/tpm/challenge", Some(&[])),
+    ("https", "POST", "/v1/tpm/enroll", Some(&[])),
     (
         "https",
         "PUT",

@@ -332,7 +332,7 @@ async fn a_crash_at_any_step_leaves_one_device_and_one_certificate() {
             methods.extend(["entry_register", "after entry_register"]);
         }
         for method in methods {
-            dies_at(&road, method, ask(own.csr("sn-1", None))).await;
+            Box::pin(dies_at(&road, method, ask(own.csr("sn-1", None)))).await;
         }
         let told = ask(own.csr("sn-1", None)).await.unwrap();
         assert_eq!(

@@ -31,6 +31,9 @@ pub struct ProductView {
     pub approval: bool,
     /// The least proof of hardware identity that is accepted.
     pub minimum_strength: String,
+    /// The authorities of makers of TPMs whose word is taken for an endorsement key, PEM each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tpm_makers: Vec<String>,
     /// So many days past its end a bootstrap credential is still heard.
     pub bootstrap_grace_days: u32,
     /// Key types that are accepted: `p256`, `p384`, `ed25519`, `rsa`.
@@ -120,6 +123,7 @@ mod tests {
         product.serial_pattern = Some("[0-9]+".into());
         product.ca = Some("issuing".into());
         product.bootstrap_grace_days = 30;
+        product.tpm_makers = vec!["pem".into()];
         product.certificate.dns = "{device}.devices.example".into();
         let view = ProductView::try_from(&product).unwrap();
         assert_eq!(

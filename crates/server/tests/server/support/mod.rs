@@ -6,6 +6,7 @@ mod fleet;
 mod keys;
 pub(crate) mod mqtt;
 mod outage;
+pub(crate) mod tpm;
 mod wire;
 
 pub(crate) use fleet::{Fleet, eventually};
