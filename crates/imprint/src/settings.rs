@@ -87,7 +87,7 @@ pub(crate) struct Limits {
     pub(crate) enrollments_per_second: u32,
     /// Newcomers that may come at once before that pace binds.
     pub(crate) burst: u32,
-    /// Connections at once on each listener. Each takes some 40 KiB.
+    /// Connections that are served at once on each listener. Each takes some 20 KiB.
     pub(crate) connections: usize,
     /// Of those, how many may come from one address (IPv6: one /64) that is no trusted proxy.
     pub(crate) connections_per_address: usize,

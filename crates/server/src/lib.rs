@@ -18,6 +18,7 @@
 pub mod admin;
 mod claim;
 mod config;
+mod crowd;
 mod device;
 mod devices;
 mod dps;

@@ -1,12 +1,10 @@
 //! One listening socket: connections come in, each with its own task, bounds and peer.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::error::Error;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
@@ -19,12 +17,13 @@ use imprint_attest::PeerCertificate;
 use imprint_pkix::certificate::Certificate;
 use imprint_registrar::enroll::Channel;
 use rustls::{ProtocolVersion, ServerConnection};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, Ready};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tracing::{Instrument, Span};
 
+use crate::crowd::{Crowd, Handshake, Here, Place, Room};
 use crate::limits::{HEADER_BYTES, Limits};
 use crate::network::Network;
 use crate::proxy;
@@ -50,8 +49,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 /// What holds for one conversation.
 pub(crate) struct Terms<'a> {
     pub(crate) limits: &'a Limits,
-    /// The places that are left on this listener.
-    pub(crate) places: &'a Semaphore,
+    /// Who else is on this listener.
+    pub(crate) crowd: &'a Crowd,
     pub(crate) lifetime: Lifetime,
 }
 
@@ -129,16 +128,15 @@ impl Listener {
     /// Takes connections until the server stops; the socket is closed then, whoever is still there.
     pub(crate) async fn run<P: Protocol>(self, socket: TcpListener, protocol: Arc<P>) {
         let listener = Arc::new(self);
-        let free = Arc::new(Semaphore::new(listener.limits.connections));
-        let crowd = Arc::new(Crowd::default());
+        let crowd = Crowd::new(&listener.limits);
         let mut stop = listener.lifetime.stop.clone();
         loop {
             let next = async {
-                // A place first: whom we can't serve waits in the kernel's queue.
-                let place = Arc::clone(&free).acquire_owned().await;
-                (socket.accept().await, place)
+                // Room first: whom we can't let wait here waits in the kernel's queue.
+                let room = crowd.room().await;
+                (socket.accept().await, room)
             };
-            let (accepted, place) = tokio::select! {
+            let (accepted, room) = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return,
                 next = next => next,
@@ -153,22 +151,44 @@ impl Listener {
                 }
             };
             let (protocol, own) = (Arc::clone(&protocol), Arc::clone(&listener));
-            let places = Arc::clone(&free);
-            let (crowd, span) = (Arc::clone(&crowd), listener.span.clone());
+            let crowd = Arc::clone(&crowd);
             let connection = async move {
-                if let Some(guest) = own.guest(tcp, address.ip(), &crowd).await {
-                    own.connection(guest.tcp, guest.address, &*protocol, &places)
-                        .await;
-                    drop(guest.here);
-                }
-                drop(place);
+                let Some((guest, entry)) = own.let_in(tcp, address.ip(), &crowd, room).await else {
+                    return;
+                };
+                // In a box, and made only now: who waits needs none of this.
+                Box::pin(own.connection(guest, entry, &*protocol, &crowd)).await;
             };
-            tokio::spawn(connection.instrument(span));
+            tokio::spawn(connection.instrument(listener.span.clone()));
         }
     }
 
+    /// From the first moment until it is the guest's turn, with as little as possible: thousands wait
+    /// here when a factory switches its power on, and whoever wants to hold us up has to do it here.
+    async fn let_in(
+        &self,
+        tcp: TcpStream,
+        address: IpAddr,
+        crowd: &Arc<Crowd>,
+        room: Room,
+    ) -> Option<(Guest, Entry)> {
+        let mut stop = self.lifetime.stop.clone();
+        let in_line = async {
+            let guest = self.guest(tcp, address, crowd).await?;
+            let entry = self.in_line(&guest).await?;
+            Some((guest, entry))
+        };
+        let let_in = tokio::select! {
+            biased;
+            let_in = in_line => let_in,
+            _ = stop.wait_for(|stop| *stop) => None,
+        };
+        drop(room);
+        let_in
+    }
+
     /// Who is really at the other end, if there is room for one more from there.
-    pub(crate) async fn guest(
+    async fn guest(
         &self,
         mut tcp: TcpStream,
         address: IpAddr,
@@ -187,34 +207,74 @@ impl Listener {
             }
         }
         let here = if is_proxy(address) {
-            None
-        } else {
-            let here = crowd.join(address, self.limits.connections_per_address);
-            if here.is_none() {
-                tracing::debug!(%address, "too many connections from here");
-                return None;
-            }
+            crowd.join_for_many()
+        } else if let Some(here) = crowd.join(address) {
             here
+        } else {
+            tracing::debug!(%address, "too many connections from here");
+            return None;
         };
         Some(Guest { tcp, address, here })
     }
 
+    /// Waits until the guest may come in. `None`: it went, or said nothing, or the line was too long.
+    async fn in_line(&self, guest: &Guest) -> Option<Entry> {
+        let (address, limits) = (guest.address, &self.limits);
+        let too_long = |_| tracing::debug!(%address, "waited too long");
+        if self.tls.is_none() {
+            let place = timeout(limits.wait, guest.here.place()).await;
+            return Some(Entry {
+                place: place.map_err(too_long).ok()?,
+                handshake: None,
+            });
+        }
+        // Nobody waits for the silent: they stand in no line.
+        let first = timeout(limits.handshake, guest.tcp.peek(&mut [0])).await;
+        if !matches!(first, Ok(Ok(1..))) {
+            tracing::debug!(%address, "said nothing");
+            return None;
+        }
+        let turn = timeout(limits.wait, guest.here.turn()).await;
+        let (handshake, place) = turn.map_err(too_long).ok()?;
+        // Readable it is. Who has hung up meanwhile gets no cryptography.
+        let ready = guest.tcp.ready(Interest::READABLE).await;
+        if ready.map_or(true, Ready::is_read_closed) {
+            tracing::debug!(%address, "gone before its turn");
+            return None;
+        }
+        Some(Entry {
+            place,
+            handshake: Some(handshake),
+        })
+    }
+
     async fn connection<P: Protocol>(
         &self,
-        tcp: TcpStream,
-        address: IpAddr,
+        guest: Guest,
+        entry: Entry,
         protocol: &P,
-        places: &Semaphore,
+        crowd: &Crowd,
     ) {
+        let Guest { tcp, address, here } = guest;
         let terms = Terms {
             limits: &self.limits,
-            places,
+            crowd,
             lifetime: self.lifetime.clone(),
         };
-        let address = address.to_canonical();
         // Replies are one write each; waiting to fill a packet would only cost time.
         let _ = tcp.set_nodelay(true);
-        let Some(tls) = &self.tls else {
+        if let Some(tls) = &self.tls {
+            let shaken = timeout(self.limits.handshake, Box::pin(tls.accept(tcp))).await;
+            drop(entry.handshake);
+            match shaken {
+                Ok(Ok(stream)) => match Peer::of(address, stream.get_ref().1, tls) {
+                    Ok(peer) => Box::pin(protocol.speak(stream, &peer, &terms)).await,
+                    Err(error) => tracing::debug!(%address, %error, "no exporter"),
+                },
+                Ok(Err(error)) => tracing::debug!(%address, %error, "handshake failed"),
+                Err(_) => tracing::debug!(%address, "handshake too slow"),
+            }
+        } else {
             let peer = Peer {
                 address,
                 certificate: None,
@@ -223,23 +283,16 @@ impl Listener {
                 protocol: None,
                 channel: Channel::Tls12,
             };
-            return protocol.speak(tcp, &peer, &terms).await;
-        };
-        match timeout(self.limits.handshake, tls.accept(tcp)).await {
-            Ok(Ok(stream)) => match Peer::of(address, stream.get_ref().1, tls) {
-                Ok(peer) => protocol.speak(stream, &peer, &terms).await,
-                Err(error) => tracing::debug!(%address, %error, "no exporter"),
-            },
-            Ok(Err(error)) => tracing::debug!(%address, %error, "handshake failed"),
-            Err(_) => tracing::debug!(%address, "handshake too slow"),
+            Box::pin(protocol.speak(tcp, &peer, &terms)).await;
         }
+        drop((entry.place, here));
     }
 }
 
 impl Terms<'_> {
     /// Whether places run short on this listener.
     pub(crate) fn is_crowded(&self) -> bool {
-        self.places.available_permits() < self.limits.connections / 4
+        self.crowd.free() < self.limits.connections / 4
     }
 }
 
@@ -284,55 +337,19 @@ impl<D: Door> Protocol for Http<D> {
     }
 }
 
-/// How many connections there are from each address. An IPv6 subnet counts as one address.
-#[derive(Debug, Default)]
-pub(crate) struct Crowd(Mutex<HashMap<IpAddr, usize>>);
-
-/// One connection, as long as it lives.
-#[derive(Debug)]
-pub(crate) struct Here {
-    crowd: Arc<Crowd>,
-    address: IpAddr,
-}
-
-/// A connection that may come in.
-pub(crate) struct Guest {
-    pub(crate) tcp: TcpStream,
+/// A connection that has come.
+struct Guest {
+    tcp: TcpStream,
     /// Who is really at the other end.
-    pub(crate) address: IpAddr,
-    /// Its share of the places of its address; a proxy has all of them.
-    pub(crate) here: Option<Here>,
+    address: IpAddr,
+    here: Here,
 }
 
-impl Crowd {
-    fn join(self: &Arc<Self>, address: IpAddr, most: usize) -> Option<Here> {
-        let address = match address {
-            IpAddr::V4(_) => address,
-            IpAddr::V6(six) => IpAddr::V6(Ipv6Addr::from_bits(six.to_bits() >> 64 << 64)),
-        };
-        let mut crowd = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = crowd.entry(address).or_default();
-        if *count >= most {
-            return None;
-        }
-        *count += 1;
-        Some(Here {
-            crowd: Arc::clone(self),
-            address,
-        })
-    }
-}
-
-impl Drop for Here {
-    fn drop(&mut self) {
-        let mut crowd = self.crowd.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut entry) = crowd.entry(self.address) {
-            *entry.get_mut() -= 1;
-            if *entry.get() == 0 {
-                entry.remove();
-            }
-        }
-    }
+/// What a connection has to have before anything is done for it.
+struct Entry {
+    place: Place,
+    /// Where there is TLS.
+    handshake: Option<Handshake>,
 }
 
 impl Peer {

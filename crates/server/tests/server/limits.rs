@@ -147,7 +147,7 @@ async fn connections_beyond_the_bound_wait_their_turn() {
     .await;
     let _first = fleet.client().connect().await.unwrap();
     let _second = fleet.client().connect().await.unwrap();
-    // Waits in the kernel's queue until one of the idle ones is closed.
+    // Waits in line until one of the idle ones is closed.
     let (client, time) = (fleet.client(), request("GET", "/v1/time", &[], b""));
     let third = tokio::time::timeout(SOON, client.once(&time)).await;
     assert_eq!(third.unwrap().status, 200);
@@ -160,9 +160,9 @@ async fn nobody_keeps_a_place_that_others_wait_for() {
     let mut first = fleet.client().connect().await.unwrap();
     first.send(&time).await;
     assert_eq!(first.reply().await.unwrap().header("Connection"), None);
-    // With the next one to come, four places are taken.
     let _second = fleet.client().connect().await.unwrap();
     let _third = fleet.client().connect().await.unwrap();
+    let _fourth = fleet.client().connect().await.unwrap();
     first.send(&time).await;
     assert_eq!(
         first.reply().await.unwrap().header("Connection"),
@@ -236,6 +236,7 @@ async fn behind_a_proxy_that_says_for_whom_each_client_counts_for_itself() {
         config.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
         config.proxy_protocol = true;
         config.limits.connections_per_address = 1;
+        config.limits.waiting_per_address = 0;
     })
     .await;
     let client = fleet.client();

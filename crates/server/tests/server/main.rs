@@ -9,6 +9,7 @@
 
 mod channel;
 mod claim;
+mod crowd;
 mod device;
 mod dps;
 mod est;
