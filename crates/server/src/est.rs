@@ -93,6 +93,7 @@ impl<L: Ledger, S: Signer> Devices<L, S> {
             address = asked.origin.address,
             kind = ?kind,
             again = enrolled.again,
+            let_in_ms = asked.origin.at.0,
             "certificate handed over"
         );
         Ok(handed_over(enrolled))

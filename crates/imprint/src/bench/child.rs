@@ -1,7 +1,8 @@
 //! The server as a process of its own.
 
+use std::collections::VecDeque;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader};
 use std::process::{Child as Process, ChildStderr, Command, Stdio};
 use std::thread::JoinHandle;
 
@@ -9,9 +10,25 @@ use anyhow::{Context as _, bail};
 
 use crate::directory::Directory;
 
+use super::granted::Granted;
+
 pub(crate) struct Child {
     process: Process,
-    log: Option<JoinHandle<Vec<String>>>,
+    log: Option<JoinHandle<Log>>,
+}
+
+/// What is kept of a server's log.
+#[derive(Default)]
+struct Log {
+    grants: Vec<String>,
+    last: VecDeque<String>,
+}
+
+/// What a server says of its life at its end.
+pub(crate) struct Ended {
+    pub(crate) groups: Groups,
+    /// The lines of its log that tell of grants, see [`Granted::read`].
+    pub(crate) grants: Vec<String>,
 }
 
 /// Where its listeners are, `ADDR:PORT`.
@@ -38,7 +55,7 @@ impl Child {
             .context("the server can't be started")?;
         let stderr = process.stderr.take().context("the server has no stderr")?;
         let stdout = process.stdout.take().context("the server has no stdout")?;
-        let log = Some(std::thread::spawn(move || last_lines(stderr)));
+        let log = Some(std::thread::spawn(move || read_log(stderr)));
         let child = Self { process, log };
         let mut ready = String::new();
         BufReader::new(stdout).read_line(&mut ready)?;
@@ -83,31 +100,28 @@ impl Child {
         Ok(kib.context("the kernel tells no VmHWM")? / 1024.0)
     }
 
-    /// Ends it in order, and reads what it said of its groups.
-    pub(crate) fn stop(mut self) -> anyhow::Result<Groups> {
+    /// Ends it in order, and reads what it said of its groups and of its grants.
+    pub(crate) fn stop(mut self) -> anyhow::Result<Ended> {
         let ended = Command::new("kill")
             .arg(self.process.id().to_string())
             .status();
         ended.context("the server can't be told to end")?;
         self.process.wait()?;
-        let lines = self
+        let log = self
             .log
             .take()
             .and_then(|log| log.join().ok())
             .unwrap_or_default();
-        let mean = lines
-            .iter()
-            .rev()
-            .find_map(|line| {
-                line.split_once("group_mean=")?
-                    .1
-                    .split(' ')
-                    .next()?
-                    .parse()
-                    .ok()
-            })
-            .unwrap_or(f64::NAN);
-        Ok(Groups { mean })
+        let mean = log.last.iter().rev().find_map(|line| {
+            let (_, mean) = line.split_once("group_mean=")?;
+            mean.split(' ').next()?.parse().ok()
+        });
+        Ok(Ended {
+            groups: Groups {
+                mean: mean.unwrap_or(f64::NAN),
+            },
+            grants: log.grants,
+        })
     }
 }
 
@@ -119,21 +133,26 @@ impl Drop for Child {
     }
 }
 
-/// Reads all that the server logs, as a log collector would, and keeps the end of it.
-fn last_lines(mut stderr: ChildStderr) -> Vec<String> {
-    let mut tail = Vec::new();
-    let mut buffer = vec![0; 64 * 1024];
-    while let Ok(count @ 1..) = stderr.read(&mut buffer) {
-        tail.extend_from_slice(buffer.get(..count).unwrap_or_default());
-        if tail.len() > 256 * 1024 {
-            tail.drain(..tail.len() - 64 * 1024);
+/// Reads all that the server logs, as a log collector would; keeps its grants and its last lines.
+fn read_log(stderr: ChildStderr) -> Log {
+    let mut log = Log::default();
+    let mut lines = BufReader::with_capacity(64 * 1024, stderr);
+    let mut line = Vec::new();
+    while let Ok(1..) = lines.read_until(b'\n', &mut line) {
+        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+        line.clear();
+        if Granted::is_worth_keeping(&text) {
+            log.grants.push(text);
+            continue;
+        }
+        log.last.push_back(text);
+        if log.last.len() > LAST_LINES {
+            log.last.pop_front();
         }
     }
-    String::from_utf8_lossy(&tail)
-        .lines()
-        .map(ToOwned::to_owned)
-        .collect()
+    log
 }
 
+const LAST_LINES: usize = 64;
 /// `USER_HZ`, which Linux has fixed at 100 for every program.
 const TICKS_A_SECOND: f64 = 100.0;

@@ -129,20 +129,23 @@ impl Load {
         devices: Vec<Device>,
         in_flight: u32,
     ) -> anyhow::Result<Done> {
-        self.each(devices, in_flight, |load, device| async move {
-            let config = load.showing(&device)?;
-            let head = format!(
-                "POST /.well-known/est/{PRODUCT}/simplereenroll HTTP/1.1\r\nHost: localhost\r\n{}",
-                pkcs10(&device.request)
-            );
-            let body = load.ask(config, &head, &device.request).await?;
-            let certificate = issued(&body)?;
-            Ok(Device {
-                certificate,
-                ..device
-            })
+        self.each(devices, in_flight, |load, mut device| async move {
+            load.renew_once(&mut device).await?;
+            Ok(device)
         })
         .await
+    }
+
+    /// One renewal. What goes wrong leaves the device as it was, and it may ask again.
+    pub(crate) async fn renew_once(&self, device: &mut Device) -> anyhow::Result<()> {
+        let config = self.showing(device)?;
+        let head = format!(
+            "POST /.well-known/est/{PRODUCT}/simplereenroll HTTP/1.1\r\nHost: localhost\r\n{}",
+            pkcs10(&device.request)
+        );
+        let body = self.ask(config, &head, &device.request).await?;
+        device.certificate = issued(&body)?;
+        Ok(())
     }
 
     /// Runs `act` for every device, so many at a time, and measures each from before its connection

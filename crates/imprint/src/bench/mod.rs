@@ -7,6 +7,7 @@
 
 mod calibrate;
 mod child;
+mod granted;
 mod load;
 mod report;
 mod storm;
@@ -83,7 +84,7 @@ async fn enroll(order: &BenchEnroll, json: bool) -> anyhow::Result<ExitCode> {
     let wall = began.elapsed();
     let cpu = child.cpu_seconds()? - cpu_before;
     let after = calibrate(place.path(), order).await?;
-    let groups = child.stop()?;
+    let groups = child.stop()?.groups;
 
     latencies.sort();
     let report = Report::new(order, &latencies, wall, cpu, groups, &before.mean(&after));

@@ -1,10 +1,10 @@
 //! `imprint bench storm`: a crowd switches on behind one address, at a product with a pace.
 //!
 //! The devices are the agent's own code with files on a disk and real waits, by token over HTTPS or by
-//! claim over MQTT; the server is a process of its own. Members renew meanwhile, one after the other, and
-//! should not notice.
+//! claim over MQTT; the server is a process of its own, and its log says what it granted when. Members
+//! renew meanwhile, one after the other, and should not notice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::iter;
 use std::path::Path;
@@ -35,6 +35,7 @@ use crate::directory::Directory;
 use crate::world;
 
 use super::child::{Addresses, Child};
+use super::granted::{Grant, Granted, busiest_second};
 use super::load::{Device, Load};
 use super::report::percentile;
 use super::{PRODUCT, claim, place, prepare};
@@ -68,10 +69,13 @@ pub(crate) async fn run(order: &BenchStorm, json: bool) -> anyhow::Result<ExitCo
     let states = place.path().join("devices");
     let outcome = storm(order, &directory, &addresses, &states, crowd).await?;
     over.store(true, Ordering::Relaxed);
-    let storm_renewals = meanwhile.await??;
+    let renewals = meanwhile.await??;
 
-    let report = Report::new(order, &outcome, &peace, &storm_renewals, child.peak_mib()?);
-    child.stop()?;
+    let peak_mib = child.peak_mib()?;
+    let lines = child.stop()?.grants;
+    let granted = lines.iter().filter_map(|line| Granted::read(line, CROWD));
+    let granted: Vec<_> = granted.collect();
+    let report = Report::new(order, &outcome, &granted, &peace, &renewals, peak_mib);
     println!(
         "{}",
         if json {
@@ -128,13 +132,16 @@ impl Crowd {
     }
 }
 
-/// What became of the crowd, in time since its first device switched on.
+/// What became of the crowd.
 struct Outcome {
     provisioned: usize,
     quarantined: usize,
-    /// First certificates; by claim they are good for nothing yet.
+    /// Devices that could not go on for a reason of their own, such as their disk: why, the first of them.
+    broken: Vec<String>,
+    /// When first certificates arrived, since the first device switched on; by claim they are good for
+    /// nothing yet.
     certified: Vec<Duration>,
-    /// By claim: registrations.
+    /// By claim: when registrations arrived.
     registered: Vec<Duration>,
     last: Duration,
 }
@@ -195,11 +202,12 @@ async fn storm(
     }
     drop(tell);
     let (mut provisioned, mut quarantined) = (0, 0);
+    let mut broken = Vec::new();
     while let Some(ended) = running.join_next().await {
-        if ended?? {
-            provisioned += 1;
-        } else {
-            quarantined += 1;
+        match ended? {
+            Ok(true) => provisioned += 1,
+            Ok(false) => quarantined += 1,
+            Err(error) => broken.push(format!("{error:#}")),
         }
     }
     let last = began.elapsed();
@@ -211,11 +219,10 @@ async fn storm(
             Grant::Registration => registered.push(at),
         }
     }
-    certified.sort();
-    registered.sort();
     Ok(Outcome {
         provisioned,
         quarantined,
+        broken,
         certified,
         registered,
         last,
@@ -226,13 +233,6 @@ async fn storm(
 fn by_name(address: &str) -> String {
     let port = address.rsplit(':').next().unwrap_or_default();
     format!("localhost:{port}")
-}
-
-/// What a server grants a newcomer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Grant {
-    Certificate,
-    Registration,
 }
 
 /// Notes when its device has been granted what it asked for, the first time each.
@@ -256,21 +256,38 @@ impl Observer for Watch {
     }
 }
 
-/// One renewal after the other, until the storm is over.
+/// Renewals in a storm.
+#[derive(Default)]
+struct Renewals {
+    took: Vec<Duration>,
+    /// Why attempts failed.
+    failed: Vec<String>,
+}
+
+/// One renewal after the other, until the storm is over. A member that was not served asks again, as
+/// it would in the field: that is told as a fault, and the run goes on.
 async fn renewing(
     load: Arc<Load>,
-    mut members: Vec<Device>,
+    members: Vec<Device>,
     over: Arc<AtomicBool>,
-) -> anyhow::Result<Vec<Duration>> {
-    let mut took = Vec::new();
+) -> anyhow::Result<Renewals> {
+    let mut members = VecDeque::from(members);
+    let mut renewals = Renewals::default();
     while !over.load(Ordering::Relaxed) {
-        let next = members.pop().context("there are members")?;
-        let (back, latency) = load.renew(vec![next], 1).await?;
-        members.splice(0..0, back);
-        took.extend(latency);
+        let mut next = members.pop_front().context("there are members")?;
+        let began = Instant::now();
+        while let Err(error) = load.renew_once(&mut next).await {
+            renewals.failed.push(format!("{error:#}"));
+            if over.load(Ordering::Relaxed) {
+                return Ok(renewals);
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        renewals.took.push(began.elapsed());
+        members.push_back(next);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    Ok(took)
+    Ok(renewals)
 }
 
 fn random() -> u32 {
@@ -287,12 +304,13 @@ struct Report {
     provisioned: usize,
     quarantined: usize,
     by: &'static str,
-    /// Certificates that arrived within the busiest second; by claim they are good for nothing yet.
-    busiest_second: usize,
-    /// Registrations, by claim.
-    busiest_second_registered: usize,
+    /// Certificates; by claim they are good for nothing yet.
+    certificates: Busiest,
+    /// By claim.
+    registrations: Busiest,
     all_after_s: f64,
     renewals: usize,
+    renewals_failed: usize,
     renewal_p50_ms: f64,
     renewal_p99_ms: f64,
     renewal_in_peace_p50_ms: f64,
@@ -301,12 +319,37 @@ struct Report {
     faults: Vec<String>,
 }
 
+/// How many there were, and how many in the busiest second, by three clocks.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Busiest {
+    granted: usize,
+    /// When the server let them in: what the pace is about, and what is judged.
+    let_in: usize,
+    /// When the server had the answer ready.
+    handed_over: usize,
+    /// When the devices had it.
+    arrived: usize,
+}
+
+impl Busiest {
+    fn of(what: Grant, granted: &[Granted], arrived: &[Duration]) -> Self {
+        let granted = || granted.iter().filter(|granted| granted.what == what);
+        Self {
+            granted: granted().count(),
+            let_in: busiest_second(granted().map(|granted| granted.let_in).collect()),
+            handed_over: busiest_second(granted().map(|granted| granted.handed_over).collect()),
+            arrived: busiest_second(arrived.to_vec()),
+        }
+    }
+}
+
 impl Report {
     fn new(
         order: &BenchStorm,
         outcome: &Outcome,
+        granted: &[Granted],
         peace: &[Duration],
-        storm: &[Duration],
+        renewals: &Renewals,
         server_peak_mib: f64,
     ) -> Self {
         let sorted = |times: &[Duration]| {
@@ -314,27 +357,49 @@ impl Report {
             times.sort();
             times
         };
-        let (peace, storm) = (sorted(peace), sorted(storm));
-        let busiest = busiest_second(&outcome.certified);
-        let registered = busiest_second(&outcome.registered);
+        let (peace, storm) = (sorted(peace), sorted(&renewals.took));
+        let certificates = Busiest::of(Grant::Certificate, granted, &outcome.certified);
+        let registrations = Busiest::of(Grant::Registration, granted, &outcome.registered);
         let all_after_s = outcome.last.as_secs_f64();
         let must = f64::from(order.devices) / f64::from(order.rate);
+        let busiest = certificates.let_in.max(registrations.let_in);
+        let devices = order.devices as usize;
+        let lost = |what: &Busiest| what.granted < devices;
         let checks = [
             (
-                outcome.provisioned != order.devices as usize,
-                format!("{} of {} PROVISIONED", outcome.provisioned, order.devices),
+                outcome.provisioned != devices,
+                format!("{} of {devices} PROVISIONED", outcome.provisioned),
             ),
             (
-                busiest.max(registered) > (order.rate + order.rate / 5) as usize,
+                !outcome.broken.is_empty(),
                 format!(
-                    "{} in one second, at a pace of {}",
-                    busiest.max(registered),
+                    "{} devices broke, the first: {}",
+                    outcome.broken.len(),
+                    outcome.broken.first().map_or("", String::as_str)
+                ),
+            ),
+            (
+                lost(&certificates) || (order.claims && lost(&registrations)),
+                "the server's log tells of fewer grants than there are devices".to_owned(),
+            ),
+            (
+                busiest > (order.rate + order.rate / 5) as usize,
+                format!(
+                    "{busiest} let in within one second, at a pace of {}",
                     order.rate
                 ),
             ),
             (
                 all_after_s > must * 1.2 + 1.2,
                 format!("{all_after_s:.1} s, where {must:.1} s would do"),
+            ),
+            (
+                !renewals.failed.is_empty(),
+                format!(
+                    "{} renewals had to be asked for again, the first: {}",
+                    renewals.failed.len(),
+                    renewals.failed.first().map_or("", String::as_str)
+                ),
             ),
             (
                 server_peak_mib > 256.0,
@@ -347,10 +412,11 @@ impl Report {
             provisioned: outcome.provisioned,
             quarantined: outcome.quarantined,
             by: if order.claims { "claim" } else { "token" },
-            busiest_second: busiest,
-            busiest_second_registered: registered,
+            certificates,
+            registrations,
             all_after_s,
             renewals: storm.len(),
+            renewals_failed: renewals.failed.len(),
             renewal_p50_ms: percentile(&storm, 50),
             renewal_p99_ms: percentile(&storm, 99),
             renewal_in_peace_p50_ms: percentile(&peace, 50),
@@ -364,22 +430,14 @@ impl Report {
     }
 }
 
-/// The most of these sorted moments that lie within one second.
-fn busiest_second(moments: &[Duration]) -> usize {
-    let mut most = 0;
-    let mut from = moments.iter().peekable();
-    let mut open = 0;
-    for moment in moments {
-        open += 1;
-        while from
-            .next_if(|&&first| first + Duration::from_secs(1) <= *moment)
-            .is_some()
-        {
-            open -= 1;
-        }
-        most = most.max(open);
+impl fmt::Display for Busiest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} let in, {} handed over, {} arrived (of {})",
+            self.let_in, self.handed_over, self.arrived, self.granted
+        )
     }
-    most
 }
 
 impl fmt::Display for Report {
@@ -390,11 +448,10 @@ impl fmt::Display for Report {
              last after {:.1} s",
             self.devices, self.by, self.rate, self.provisioned, self.quarantined, self.all_after_s
         )?;
-        writeln!(
-            f,
-            "busiest second   {} certificates, {} registrations by claim",
-            self.busiest_second, self.busiest_second_registered
-        )?;
+        writeln!(f, "busiest second   certificates: {}", self.certificates)?;
+        if self.registrations.granted > 0 {
+            writeln!(f, "                 registrations: {}", self.registrations)?;
+        }
         writeln!(
             f,
             "renewals         p50 {:.1} ms, p99 {:.1} ms of {} (in peace {:.1} and {:.1} ms)",
@@ -420,18 +477,3 @@ const CROWD: &str = "crowd";
 const THREADS: usize = 64;
 /// A device may renew 24 times an hour: enough of them for some minutes.
 const MEMBERS: u32 = 200;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_busiest_second_is_found_wherever_it_begins() {
-        let at = |moments: &[u64]| -> Vec<Duration> {
-            moments.iter().copied().map(Duration::from_millis).collect()
-        };
-        assert_eq!(busiest_second(&at(&[])), 0);
-        assert_eq!(busiest_second(&at(&[0, 999, 1_000])), 2);
-        assert_eq!(busiest_second(&at(&[0, 700, 1_200, 1_600, 2_500])), 3);
-    }
-}

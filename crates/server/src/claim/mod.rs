@@ -145,7 +145,7 @@ impl<L: Ledger, S: Signer> Provision<L, S> {
                 .await;
             drop(place);
             if let Some(outcome) = waited(outcome).await {
-                return outcome;
+                return outcome.inspect(|pending| tell(pending, speaker, &origin));
             }
         }
     }
@@ -166,7 +166,7 @@ impl<L: Ledger, S: Signer> Provision<L, S> {
                 .await;
             drop(place);
             if let Some(outcome) = waited(outcome).await {
-                return outcome;
+                return outcome.inspect(|(pending, _)| tell(pending, speaker, &origin));
             }
         }
     }
@@ -214,7 +214,7 @@ impl<L: Ledger, S: Signer> Provision<L, S> {
             },
         };
         // 3. The road, when it is this device's turn.
-        let registered = loop {
+        let (registered, let_in) = loop {
             let (place, origin) = self.place_at(origin)?;
             let (chance, now) = (&*self.world.chance, self.world.now());
             let outcome = self
@@ -223,7 +223,7 @@ impl<L: Ledger, S: Signer> Provision<L, S> {
                 .await;
             drop(place);
             if let Some(outcome) = waited(outcome).await {
-                break outcome.map_err(named)?;
+                break (outcome.map_err(named)?, origin.at);
             }
         };
         tracing::info!(
@@ -233,6 +233,7 @@ impl<L: Ledger, S: Signer> Provision<L, S> {
             thing = registration.thing.as_ref().map(|thing| thing.name.as_str()),
             address = origin.address,
             again = registered.again,
+            let_in_ms = let_in.0,
             "registered by claim"
         );
         let there = recorded(&registered.answer)
@@ -383,6 +384,17 @@ fn named(refusal: Refusal) -> No {
         _ => String::new(),
     };
     No::about(refusal, &about)
+}
+
+fn tell(pending: &PendingCertificate, speaker: &ClaimSpeaker, origin: &Origin) {
+    tracing::info!(
+        certificate = pending.certificate_id,
+        claim = speaker.name(),
+        address = origin.address,
+        again = pending.again,
+        let_in_ms = origin.at.0,
+        "pending certificate handed over"
+    );
 }
 
 /// `None`: it was not this asker's turn; by now it is. Who waits for a moment waits here, without a
