@@ -145,7 +145,7 @@ fn address_key(address: &str) -> String {
 }
 
 /// Whoever has one IPv6 address has at least the 2^64 of its subnet, and counts as one.
-fn network(address: &str) -> Cow<'_, str> {
+pub(crate) fn network(address: &str) -> Cow<'_, str> {
     match address.parse::<Ipv6Addr>() {
         Ok(address) => {
             let subnet = address.to_bits() >> 64 << 64;

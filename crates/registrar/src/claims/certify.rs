@@ -14,6 +14,7 @@ use crate::issue;
 use crate::ledger::{
     Claimed, Ledger, PendingGrant, PendingRecord, RegistrationFacts, RegistrationQuery,
 };
+use crate::limits::network;
 use crate::refusal::{Code, Refusal};
 use crate::serial::{EnrollmentId, Serial};
 use crate::signer::Signer;
@@ -60,7 +61,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
     /// gets a new key and a new certificate; the key, PKCS#8 DER, is nowhere kept.
     ///
     /// `client_id`: what the device calls itself, for its turn in a crowd. It has no key yet that would
-    /// tell it from others, and devices that share a name share a turn.
+    /// tell it from others, and devices that share a name share a turn: see [`turn_of`].
     pub async fn claim_certify_with_key(
         &self,
         speaker: &ClaimSpeaker,
@@ -75,8 +76,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 .claim_facts(speaker, RegistrationQuery::default(), now)
                 .await?;
             let product = facts.product.as_ref().ok_or(Code::ProductUnknown)?;
-            let name = format!("{} {client_id}", speaker.fingerprint());
-            let who = fingerprint_of(name.as_bytes()).0;
+            let who = turn_of(speaker, client_id, &origin.address);
             self.pace_pending(product, &who, origin)?;
             let (private, spki) = self.signer().device_key().await?;
             let public = PublicKey::parse(&spki)
@@ -255,3 +255,17 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         })
     }
 }
+
+/// Whose turn it is where the key is made here. A name can be typed at will, so it tells the devices of one
+/// address from each other and no more: a claim has so many turns for an address, however many names come
+/// from there, and devices whose names fall together come one after the other.
+fn turn_of(speaker: &ClaimSpeaker, client_id: &str, address: &str) -> [u8; 32] {
+    let [high, low, ..] = fingerprint_of(client_id.as_bytes()).0;
+    let among = u16::from_be_bytes([high, low]) % TURNS_OF_AN_ADDRESS;
+    let who = format!("{} {} {among}", speaker.fingerprint(), network(address));
+    fingerprint_of(who.as_bytes()).0
+}
+
+/// At 50 a second they last for 20 seconds: whoever takes all of them sends others that far back, and not
+/// behind as many names as it can think of.
+const TURNS_OF_AN_ADDRESS: u16 = 1_024;

@@ -467,14 +467,16 @@ async fn keys_that_are_made_here_are_made_at_the_fleets_pace_by_what_devices_cal
     let fleet = Fleet::on(world, |_| {}).await;
     let (road, now) = (&fleet.world.road, fleet.world.now());
     let speaker = fleet.speaker().await.unwrap();
-    let made = async |name: &str, milliseconds| {
+    let made_at = async |address: &str, name: &str, milliseconds| {
         let origin = imprint_registrar::Origin {
             at: imprint_registrar::Ticks(milliseconds),
+            address: address.to_owned(),
             ..mqtt().clone()
         };
         let made = road.claim_certify_with_key(&speaker, name, &origin, &chance, now);
         made.await.map(|_| ()).map_err(|refusal| refusal.turn)
     };
+    let made = async |name: &str, at| made_at("192.0.2.1", name, at).await;
     assert_eq!(made("a", 0).await, Ok(()));
     assert_eq!(made("b", 0).await, Err(Some(1_000)));
     assert_eq!(made("c", 0).await, Err(Some(2_000)));
@@ -482,6 +484,17 @@ async fn keys_that_are_made_here_are_made_at_the_fleets_pace_by_what_devices_cal
     assert_eq!(made("b", 1_000).await, Ok(()));
     assert_eq!(made("c", 2_000).await, Ok(()));
     assert_eq!(fleet.claim().await.pending, 3);
+
+    // Somebody who thinks of thousands of names has a thousand turns, and who comes then stands behind
+    // those and no more; the same name somewhere else has a turn of its own.
+    for n in 0..5_000 {
+        assert!(made(&format!("name {n}"), 2_000).await.is_err());
+    }
+    let behind = made_at("192.0.2.2", "name 0", 2_000).await.unwrap_err();
+    assert!(
+        (1_000_000..=1_025_000).contains(&behind.unwrap()),
+        "{behind:?}"
+    );
 }
 
 /// How long a full-size run may be: `IMPRINT_DEEP` does what takes minutes.
