@@ -28,7 +28,7 @@ use crate::calls::CallError;
 use crate::http::{Endpoint, LinkError};
 use crate::keystore::sha256;
 use crate::mqtt::MqttConnection;
-use crate::perform::{Trouble, is_for, validity};
+use crate::perform::{Trouble, is_for};
 use crate::settings::{Claim, OwnCertificate};
 use crate::store::Registration;
 use crate::tls::{Borrowed, Shown, Spoken, config_for};
@@ -196,15 +196,13 @@ impl Agent {
         if connection.is_resumed() {
             return Err(Trouble::Resumed);
         }
-        let mut relied_on = stored.chain;
-        relied_on.extend(connection.server_chain().iter().cloned());
+        let (valid_from, valid_until) = self.relied_on(&stored.chain, connection.server_chain());
         connection.close().await;
         let at = match self.time() {
             Time::Known(at) => at,
             Time::AtLeast(_) => began,
         };
         self.tell_the_untold().await;
-        let (valid_from, valid_until) = validity(&relied_on);
         Ok(Event::Verified {
             at,
             valid_from,

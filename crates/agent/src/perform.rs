@@ -311,17 +311,38 @@ impl Agent {
         let at = self.server.verify(&mut connection).await;
         self.answered(action)?;
         let at = at?;
-        let mut relied_on = self.stored(credential)?.0.chain;
-        relied_on.extend(connection.server_chain().iter().cloned());
+        let own = self.stored(credential)?.0.chain;
+        let (valid_from, valid_until) = self.relied_on(&own, connection.server_chain());
         self.hand.line = Some((who, connection));
         self.was_told(at);
         self.tell_the_untold().await;
-        let (valid_from, valid_until) = validity(&relied_on);
         Ok(Event::Verified {
             at,
             valid_from,
             valid_until,
         })
+    }
+
+    /// The latest beginning and the earliest end of what VERIFY has relied on.
+    ///
+    /// A certificate that the device was born with may have ended on a shelf. Whether it is heard for
+    /// some time longer is its product's grace, which is the server's to know, and the server has just
+    /// heard it; the device's own successor is due at once.
+    pub(crate) fn relied_on(
+        &self,
+        own: &[CertificateDer<'_>],
+        servers: &[CertificateDer<'_>],
+    ) -> (UnixTime, UnixTime) {
+        let (from, until) = validity(servers);
+        let (own_from, own_until) = validity(own);
+        let first = matches!(self.record().place, Place::Verify { .. });
+        let born_with = first && matches!(self.door, Door::JustInTime(_));
+        let until = if born_with {
+            until
+        } else {
+            until.min(own_until)
+        };
+        (from.max(own_from), until)
     }
 
     fn forget(&mut self, key: Option<Slot>, credential: Slot) -> Result<Event, Trouble> {
@@ -468,7 +489,7 @@ pub(crate) fn is_for(der: &CertificateDer<'_>, key: Key) -> bool {
 }
 
 /// The latest beginning and the earliest end of these certificates' validity.
-pub(crate) fn validity(certificates: &[CertificateDer<'_>]) -> (UnixTime, UnixTime) {
+fn validity(certificates: &[CertificateDer<'_>]) -> (UnixTime, UnixTime) {
     let parsed = certificates
         .iter()
         .filter_map(|der| Certificate::parse(der).ok());
