@@ -52,7 +52,12 @@ pub(crate) const DEBIAN: &[Tool] = &[
         name: "mosquitto's clients",
         checks: "what MQTT clients see",
         packages: &["mosquitto-clients"],
-        probe: &["sh", "-c", "command -v mosquitto_pub mosquitto_sub"],
+        // One at a time: dash looks for the first name alone.
+        probe: &[
+            "sh",
+            "-c",
+            "command -v mosquitto_pub && command -v mosquitto_sub",
+        ],
     },
     Tool {
         name: "jq",
