@@ -3,6 +3,7 @@
 use imprint_identity::UnixTime;
 use rusqlite::Connection;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::fault::Fault;
 
@@ -30,5 +31,12 @@ impl Change<'_> {
             )?
             .execute((self.now.0, kind, subject, self.actor, detail))?;
         Ok(())
+    }
+}
+
+/// Adds to a row's particulars the end that a credential was past, where it was heard by a grace.
+pub(crate) fn tell_grace(detail: &mut Value, past_end: Option<UnixTime>) {
+    if let (Some(end), Some(detail)) = (past_end, detail.as_object_mut()) {
+        detail.insert("grace".to_owned(), end.to_string().into());
     }
 }

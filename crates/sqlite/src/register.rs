@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::approval::{self, Place};
 use crate::certificate::{self, Intent};
-use crate::change::Change;
+use crate::change::{Change, tell_grace};
 use crate::claim::{self, Claim, Hindrance};
 use crate::definition;
 use crate::device::{self, Device, Newcomer};
@@ -351,7 +351,7 @@ fn journal(
         | RegistrationCertificate::SharedKey
         | RegistrationCertificate::Own { .. } => None,
     };
-    let detail = json!({
+    let mut detail = json!({
         "enrollment": grant.enrollment.to_string(),
         "serial": serial.to_string(),
         "key": grant.key.to_string(),
@@ -364,8 +364,8 @@ fn journal(
         "held": grant.held,
         "door": grant.origin_of_request.door,
         "address": grant.origin_of_request.address,
-        "grace": grant.past_end.map(|end| end.to_string()),
     });
+    tell_grace(&mut detail, grant.past_end);
     change.journal("device-registered", grant.device.as_str(), &detail)
 }
 

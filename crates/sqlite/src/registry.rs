@@ -13,13 +13,13 @@ use crate::fault::Fault;
 
 pub(crate) fn apply(change: &Change<'_>, registry: &Registry) -> Result<(), Fault> {
     for group in &registry.groups {
-        put(change, Kind::Group, &group.name, group)?;
+        put(change, FLEET, Kind::Group, &group.name, group)?;
     }
     for thing_type in &registry.thing_types {
-        put(change, Kind::ThingType, &thing_type.name, thing_type)?;
+        put(change, FLEET, Kind::ThingType, &thing_type.name, thing_type)?;
     }
     for policy in &registry.policies {
-        put(change, Kind::Policy, &policy.name, policy)?;
+        put(change, FLEET, Kind::Policy, &policy.name, policy)?;
         // The fleet file's document is the policy's from now on.
         let sql = "INSERT INTO policy (name, document) VALUES (?1, ?2)
                    ON CONFLICT (name) DO UPDATE SET document = excluded.document";
@@ -33,6 +33,7 @@ pub(crate) fn apply(change: &Change<'_>, registry: &Registry) -> Result<(), Faul
 
 fn put<T: Serialize>(
     change: &Change<'_>,
+    by: &str,
     kind: Kind,
     name: &str,
     definition: &T,
@@ -48,7 +49,7 @@ fn put<T: Serialize>(
         )?
         .execute((kind.as_str(), name, definition.to_string()))?;
     if changed > 0 {
-        let detail = json!({ "by": "fleet", (kind.as_str()): definition });
+        let detail = json!({ "by": by, (kind.as_str()): definition });
         change.journal("registry-applied", name, &detail)?;
     }
     Ok(())
@@ -62,14 +63,16 @@ pub(crate) fn add_missing(
 ) -> Result<(), Fault> {
     for Reference { kind, name } in missing(change.db, references)? {
         match kind {
-            Kind::Group | Kind::ThingType => put(change, kind, &name, &Named::new(&name))?,
+            Kind::Group | Kind::ThingType => {
+                put(change, TEMPLATE, kind, &name, &Named::new(&name))?;
+            }
             Kind::Policy => {
                 let policy = Policy {
                     name,
                     description: String::new(),
                     document: None,
                 };
-                put(change, kind, &policy.name, &policy)?;
+                put(change, TEMPLATE, kind, &policy.name, &policy)?;
             }
         }
     }
@@ -116,3 +119,7 @@ fn all<T: DeserializeOwned>(db: &Connection, kind: Kind) -> Result<Vec<T>, Fault
     })
     .collect()
 }
+
+/// Whose word it was, for the journal: the fleet file's, or a template's that names what was not there.
+const FLEET: &str = "fleet";
+const TEMPLATE: &str = "template";

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::approval::{self, Place};
 use crate::certificate::{self, Certificate, Intent};
-use crate::change::Change;
+use crate::change::{Change, tell_grace};
 use crate::claim::{self, Claim, Hindrance};
 use crate::device::{self, Device, Newcomer};
 use crate::fault::Fault;
@@ -201,7 +201,7 @@ pub(crate) fn wait(change: &Change<'_>, wait: &Wait) -> Result<Waited, Fault> {
     if let Some(claim) = &claim {
         claim::count_newcomer(change, claim, !wait.listed)?;
     }
-    let detail = json!({
+    let mut detail = json!({
         "enrollment": wait.enrollment.to_string(),
         "key": wait.key.to_string(),
         "hardware": wait.hardware.text().as_str(),
@@ -210,8 +210,8 @@ pub(crate) fn wait(change: &Change<'_>, wait: &Wait) -> Result<Waited, Fault> {
         "token": token.as_ref().map(|token| token.record.id.as_str()),
         "door": wait.origin_of_request.door,
         "address": wait.origin_of_request.address,
-        "grace": wait.past_end.map(|end| end.to_string()),
     });
+    tell_grace(&mut detail, wait.past_end);
     change.journal("enrollment-waiting", wait.device.as_str(), &detail)?;
     Ok(Waited::Listed)
 }

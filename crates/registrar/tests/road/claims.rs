@@ -819,7 +819,18 @@ async fn a_template_that_says_so_adds_what_it_names_and_tells_it_once() {
     }
     let there = ledger.registry_list().await.unwrap();
     assert_eq!(there.groups, [Named::new("hall-1")]);
-    assert_eq!(told(&fleet.world, "registry-applied").await, 1);
+    let told = fleet.world.journal("registry-applied", "hall-1").await;
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0]["by"], "template");
+    let registered = fleet
+        .world
+        .journal("device-registered", "thermo-sn-1")
+        .await;
+    assert_eq!(
+        registered[0].get("grace"),
+        None,
+        "what was not needed is not told"
+    );
 }
 
 #[tokio::test]
