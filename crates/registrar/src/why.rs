@@ -76,9 +76,14 @@ fn explain_claim(claim: &ClaimRecord, refusals: &[RefusalSample], now: UnixTime)
         }
     };
     let mut evidence = vec![format!(
-        "{}: {} devices registered, {} certificates wait for theirs; unlisted hardware asked for {} \
-         devices, a second key for {}",
-        claim.updated_at, claim.granted, claim.pending, claim.unknown_hardware, claim.two_keys
+        "{}: {} devices registered, {} certificates wait for theirs, {} keys never had one; unlisted \
+         hardware asked for {} devices, a second key for {}",
+        claim.updated_at,
+        claim.granted,
+        claim.pending,
+        claim.unregistered,
+        claim.unknown_hardware,
+        claim.two_keys
     )];
     evidence.extend(claim.certificates.iter().take(4).map(|one| {
         let name = one.fingerprint.map(|print| print.to_string());

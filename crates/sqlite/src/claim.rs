@@ -95,7 +95,9 @@ macro_rules! select_claim {
                     (SELECT count(*) FROM claim_alarm a
                      WHERE a.claim = k.number AND a.kind = 'unknown-hardware'),
                     (SELECT count(*) FROM claim_alarm a
-                     WHERE a.claim = k.number AND a.kind = 'two-keys')
+                     WHERE a.claim = k.number AND a.kind = 'two-keys'),
+                    (SELECT count(*) FROM claim_alarm a
+                     WHERE a.claim = k.number AND a.kind = 'unregistered')
              FROM claim k ",
             $where
         )
@@ -126,6 +128,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(String, Claim)> {
             granted: row.get::<_, i64>(4)?.cast_unsigned(),
             unknown_hardware: row.get(21)?,
             two_keys: row.get(22)?,
+            unregistered: row.get(23)?,
             certificates: Vec::new(),
             pending: row.get(5)?,
             created_at: row.time(6)?,

@@ -419,7 +419,10 @@ impl Ledger for Sqlite {
 
     async fn pending_expire(&self, before: UnixTime, now: UnixTime) -> Result<u64, LedgerError> {
         // Asked often, and there is mostly nothing to do: no flush.
-        if !self.trusted()?.one(|db| pending::expire_due(db, before))? {
+        if !self
+            .trusted()?
+            .one(|db| pending::expire_due(db, before, now))?
+        {
             return Ok(0);
         }
         let expire = move |change: &Change<'_>| pending::expire(change, before);

@@ -256,20 +256,39 @@ fn end(change: &Change<'_>, pending: &Pending, reason: RevocationReason) -> Resu
     Ok(())
 }
 
+/// Which have had their time. One whose device waits for an operator, or has an operator's word, is kept
+/// as long as that holds; an operator who says nothing for so long has said no.
+macro_rules! overdue {
+    () => {
+        "p.state = 'pending' AND p.at < ?1 AND NOT EXISTS (
+            SELECT 1 FROM approval a
+            WHERE a.key = p.key AND coalesce(a.until, a.asked_at + ?2) >= ?3)"
+    };
+}
+
 /// Whether [`expire`] would find anything.
-pub(crate) fn expire_due(db: &Connection, before: UnixTime) -> Result<bool, Fault> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM pending WHERE state = 'pending' AND at < ?1)";
+pub(crate) fn expire_due(db: &Connection, before: UnixTime, now: UnixTime) -> Result<bool, Fault> {
+    let sql = concat!(
+        "SELECT EXISTS (SELECT 1 FROM pending p WHERE ",
+        overdue!(),
+        ")"
+    );
     Ok(db
         .prepare_cached(sql)?
-        .query_row([before.0], |row| row.get(0))?)
+        .query_row((before.0, APPROVAL_SECONDS, now.0), |row| row.get(0))?)
 }
 
 /// Ends what nobody has registered in its time.
 pub(crate) fn expire(change: &Change<'_>, before: UnixTime) -> Result<u64, Fault> {
     let due: Vec<Pending> = {
-        let sql = select_pending!("WHERE p.state = 'pending' AND p.at < ?1 ORDER BY p.at LIMIT ?2");
+        let sql = concat!(
+            select_pending!("WHERE "),
+            overdue!(),
+            " ORDER BY p.at LIMIT ?4"
+        );
         let mut statement = change.db.prepare_cached(sql)?;
-        let rows = statement.query_map((before.0, MOST_EXPIRED), read)?;
+        let now = change.now.0;
+        let rows = statement.query_map((before.0, APPROVAL_SECONDS, now, MOST_EXPIRED), read)?;
         rows.collect::<Result<_, _>>()?
     };
     let mut lost: BTreeMap<i64, Vec<String>> = BTreeMap::new();
@@ -291,3 +310,6 @@ pub(crate) fn expire(change: &Change<'_>, before: UnixTime) -> Result<u64, Fault
 
 /// In one transaction, which others wait for.
 const MOST_EXPIRED: u32 = 256;
+/// How long a device may wait for an operator with the certificate that it has: as long as an operator's
+/// word holds.
+const APPROVAL_SECONDS: i64 = 7 * 86_400;

@@ -354,6 +354,10 @@ fn show(claim: &ClaimView) -> String {
         limits.map(|limits| limits.two_keys),
         "hardware ids came with two keys",
     );
+    let unregistered = match claim.unregistered {
+        0 => String::new(),
+        many => format!("{many} keys were certified and never registered"),
+    };
     let waiting = match claim.waiting {
         0 => String::new(),
         many => format!("{many} certificates"),
@@ -369,6 +373,7 @@ fn show(claim: &ClaimView) -> String {
         ("waiting", &waiting),
         ("alarm", &unknown),
         ("alarm", &two_keys),
+        ("lost", &unregistered),
         ("since", &claim.created_at),
         ("changed", &claim.updated_at),
     ])];

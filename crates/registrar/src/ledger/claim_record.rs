@@ -130,6 +130,9 @@ pub struct ClaimRecord {
     pub unknown_hardware: u32,
     /// Different hardware ids for which a second key asked, since it was last thawed.
     pub two_keys: u32,
+    /// Different keys, or devices that waited for an operator, that were certified and never registered,
+    /// since it was last thawed. Not counted where `limits.unregistered` is 0.
+    pub unregistered: u32,
     /// Its certificates, newest first, at most 32.
     pub certificates: Vec<ClaimCertificate>,
     /// Certificates of it that wait for their registration.

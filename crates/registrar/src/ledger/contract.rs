@@ -150,6 +150,7 @@ macro_rules! ledger_contract {
                 more_may_wait_where_more_are_listed
                 a_claim_whose_certificates_are_never_registered_is_frozen
                 what_is_not_registered_in_its_time_is_revoked_and_told
+                what_waits_for_an_operator_is_kept_as_long_as_it_may
                 a_certificate_is_one_thing
                 sixty_four_askers_with_one_key_get_one_certificate
                 no_text_widens_a_claims_look_up

@@ -428,7 +428,8 @@ pub trait Ledger: Send + Sync + 'static {
     ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
 
     /// Revokes pending certificates that were written down before `before` and never registered, at
-    /// most 256; answers how many. Each key, and each device that waits for approval, is counted once
+    /// most 256; answers how many. One whose key waits for an operator is kept for seven days from its
+    /// request, and one whose key is approved as long as the approval holds. Each key, and each device that waits for approval, is counted once
     /// against its claim. Beyond [`ClaimLimits::unregistered`] the claim is frozen in the same
     /// transaction, and told why; half way there operators are told (`claim-alarm`).
     ///

@@ -5,8 +5,8 @@ use crate::claims::definition::{Claim, ClaimLimits};
 use crate::ledger::{
     Acted, ArrivalQuery, CertificateFingerprint, ClaimAct, ClaimAlarm, ClaimAlarmKind,
     ClaimCertificateGrant, ClaimCertificateState, ClaimRecord, ClaimState, Claimed, Definitions,
-    ForeignClaimCertificate, LedgerError, PendingGrant, PendingRecord, PendingState,
-    RegistrationQuery, RevocationReason,
+    DeviceAct, ForeignClaimCertificate, LedgerError, PendingGrant, PendingRecord, PendingState,
+    RegistrationQuery, RevocationReason, Waited,
 };
 
 const CLAIM: &str = "line-1";
@@ -490,7 +490,7 @@ pub async fn a_devices_key_gets_no_pending_certificate_unless_it_is_released<P: 
     bench.claim(ClaimLimits::default()).await;
     bench.member(5).await;
     assert!(matches!(bench.ask(5).await, Claimed::Changed));
-    let release = crate::ledger::DeviceAct::Release { new_key: true };
+    let release = DeviceAct::Release { new_key: true };
     let ledger = bench.open().await;
     let released = ledger.device_act(&device_id(5), release, ADMIN, NOW).await;
     released.unwrap();
@@ -640,12 +640,14 @@ pub async fn a_claim_whose_certificates_are_never_registered_is_frozen<P: Place>
         assert_eq!(bench.told("claim-alarm").await, alarms, "{k}");
     }
     assert_eq!(bench.told("claim-frozen").await, 1);
+    assert_eq!(bench.record().await.unregistered, 6);
     let reason = bench.record().await.reason.unwrap();
     for part in ["6 keys", "never registered", "0 devices"] {
         assert!(reason.contains(part), "{reason}");
     }
     // Thawed, it counts anew; what was counted before yesterday is forgotten.
     acted(bench.act(ClaimAct::Thaw).await);
+    assert_eq!(bench.record().await.unregistered, 0);
     let grant = pending(9, bench.serial());
     done(bench.ask_at(grant, NOW.plus(80_000)).await);
     expire(bench).await;
@@ -698,6 +700,40 @@ pub async fn what_is_not_registered_in_its_time_is_revoked_and_told<P: Place>(
     // The same key asks again, and gets another certificate.
     let anew = bench.pending(5).await;
     assert_ne!(anew.serial, signed.serial);
+}
+
+/// [`Ledger::pending_expire`]: an operator has seven days, and one's word holds for its own time.
+pub async fn what_waits_for_an_operator_is_kept_as_long_as_it_may<P: Place>(bench: &mut Bench<P>) {
+    const DAY: i64 = 86_400;
+    bench.claim(ClaimLimits::default()).await;
+    bench.mint(1).await;
+    bench.mint(2).await;
+    let (waits, approved) = (bench.pending(5).await, bench.pending(6).await);
+    let lost = bench.pending(7).await;
+    let ledger = bench.open().await;
+    for (device, k) in [(1, 5), (2, 6)] {
+        let listed = ledger.enrollment_wait(wait(device, k), NOW).await;
+        assert_eq!(listed.unwrap(), Waited::Listed);
+    }
+    let act = DeviceAct::Approve {
+        key: None,
+        until: NOW.plus(9 * DAY),
+    };
+    let acted = ledger.device_act(&device_id(2), act, ADMIN, NOW).await;
+    assert!(matches!(acted, Ok(Acted::Done(_))), "{acted:?}");
+    for (at, serial) in [
+        (3_700, lost.serial),
+        (7 * DAY + 1, waits.serial),
+        (9 * DAY + 1, approved.serial),
+    ] {
+        for want in [1, 0] {
+            let (before, now) = (NOW.plus(at - 3_600), NOW.plus(at));
+            let expired = bench.open().await.pending_expire(before, now).await;
+            assert_eq!(expired.unwrap(), want, "{at}");
+        }
+        let record = bench.pending_by(serial).await;
+        assert_eq!(record.state, PendingState::Ended, "{at}");
+    }
 }
 
 /// [`Ledger::arrival_facts`]: a claim's, a device's, a pending one; and of strangers nothing.

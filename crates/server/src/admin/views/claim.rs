@@ -75,6 +75,9 @@ pub struct ClaimView {
     pub unknown_hardware: u32,
     /// Different hardware ids for which a second key asked, since it was last thawed.
     pub two_keys: u32,
+    /// Different keys, or devices that waited for an operator, that were certified and never registered,
+    /// since it was last thawed. Not counted where `limits.unregistered` is 0.
+    pub unregistered: u32,
     /// Its certificates, newest first, at most 32.
     pub certificates: Vec<ClaimCertificateView>,
     /// When it was first written down.
@@ -97,6 +100,7 @@ impl ClaimView {
             waiting: record.pending,
             unknown_hardware: record.unknown_hardware,
             two_keys: record.two_keys,
+            unregistered: record.unregistered,
             certificates: certificates
                 .map(|certificate| ClaimCertificateView::new(certificate, now))
                 .collect(),
