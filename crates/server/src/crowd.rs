@@ -8,8 +8,8 @@
 //!
 //! Each bound holds for all together, and an address has a share of it: thousands of devices behind one
 //! address are served like thousands, and still don't take everybody's place. Within its share an address
-//! has a line of its own, first come, first served, and only those at its front stand in the line of
-//! all. Whoever sends nothing stands in no line.
+//! has a line of its own ([`Line`]), and only those at its front stand in the line of all. Whoever sends
+//! nothing stands in no line.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -19,12 +19,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limits::Limits;
+use crate::line::{Line, Served};
 
 /// The connections of one listener.
 #[derive(Debug)]
 pub(crate) struct Crowd {
     waiting: Arc<Semaphore>,
-    whole: Shares,
+    places: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
     /// Places and handshakes of each address.
     share: (usize, usize),
     /// Connections of each address, waiting or served.
@@ -32,18 +34,18 @@ pub(crate) struct Crowd {
     addresses: Mutex<HashMap<IpAddr, Present>>,
 }
 
-/// What all together may have, or one address.
+/// What one address may have.
 #[derive(Debug, Clone)]
-struct Shares {
+struct Share {
     places: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
+    handshakes: Arc<Line>,
 }
 
 /// Those of one address.
 #[derive(Debug)]
 struct Present {
     count: usize,
-    shares: Shares,
+    share: Share,
 }
 
 /// One connection among those of its address, as long as it lives.
@@ -51,7 +53,7 @@ struct Present {
 pub(crate) struct Here {
     crowd: Arc<Crowd>,
     /// `None` for a proxy, which stands for many addresses and may have everything.
-    address: Option<(IpAddr, Shares)>,
+    address: Option<(IpAddr, Share)>,
 }
 
 /// Room to wait in.
@@ -67,7 +69,7 @@ pub(crate) struct Place {
 
 /// The right to shake hands now.
 pub(crate) struct Handshake {
-    _of_address: Option<OwnedSemaphorePermit>,
+    _of_address: Option<Served>,
     _of_all: OwnedSemaphorePermit,
 }
 
@@ -76,7 +78,8 @@ impl Crowd {
         let of_address = limits.connections_per_address;
         Arc::new(Self {
             waiting: Arc::new(Semaphore::new(limits.waiting)),
-            whole: Shares::new(limits.connections, limits.handshakes),
+            places: Arc::new(Semaphore::new(limits.connections)),
+            handshakes: Arc::new(Semaphore::new(limits.handshakes)),
             share: (of_address, limits.handshakes_per_address),
             most: of_address.saturating_add(limits.waiting_per_address),
             addresses: Mutex::default(),
@@ -102,7 +105,10 @@ impl Crowd {
             .unwrap_or_else(PoisonError::into_inner);
         let present = addresses.entry(address).or_insert_with(|| Present {
             count: 0,
-            shares: Shares::new(self.share.0, self.share.1),
+            share: Share {
+                places: Arc::new(Semaphore::new(self.share.0)),
+                handshakes: Line::new(self.share.1),
+            },
         });
         if present.count >= self.most {
             return None;
@@ -110,7 +116,7 @@ impl Crowd {
         present.count += 1;
         Some(Here {
             crowd: Arc::clone(self),
-            address: Some((address, present.shares.clone())),
+            address: Some((address, present.share.clone())),
         })
     }
 
@@ -124,7 +130,7 @@ impl Crowd {
 
     /// The places that nobody has.
     pub(crate) fn free(&self) -> usize {
-        self.whole.places.available_permits()
+        self.places.available_permits()
     }
 }
 
@@ -132,32 +138,33 @@ impl Here {
     /// Waits for a place.
     pub(crate) async fn place(&self) -> Place {
         Place {
-            _of_address: self.own(|shares| &shares.places).await,
-            _of_all: acquire(&self.crowd.whole.places).await,
+            _of_address: self.own_place().await,
+            _of_all: acquire(&self.crowd.places).await,
         }
     }
 
     /// Waits for the right to shake hands, and for the place that comes with it. The address's own come
     /// first: one that has had its share holds nothing that others wait for.
     pub(crate) async fn turn(&self) -> (Handshake, Place) {
-        let place = self.own(|shares| &shares.places).await;
+        let handshake = match &self.address {
+            Some((_, share)) => Some(share.handshakes.turn().await),
+            None => None,
+        };
+        let place = self.own_place().await;
         let handshake = Handshake {
-            _of_address: self.own(|shares| &shares.handshakes).await,
-            _of_all: acquire(&self.crowd.whole.handshakes).await,
+            _of_address: handshake,
+            _of_all: acquire(&self.crowd.handshakes).await,
         };
         let place = Place {
             _of_address: place,
-            _of_all: acquire(&self.crowd.whole.places).await,
+            _of_all: acquire(&self.crowd.places).await,
         };
         (handshake, place)
     }
 
-    async fn own(
-        &self,
-        which: impl Fn(&Shares) -> &Arc<Semaphore>,
-    ) -> Option<OwnedSemaphorePermit> {
+    async fn own_place(&self) -> Option<OwnedSemaphorePermit> {
         match &self.address {
-            Some((_, shares)) => Some(acquire(which(shares)).await),
+            Some((_, share)) => Some(acquire(&share.places).await),
             None => None,
         }
     }
@@ -178,15 +185,6 @@ impl Drop for Here {
             if entry.get().count == 0 {
                 entry.remove();
             }
-        }
-    }
-}
-
-impl Shares {
-    fn new(places: usize, handshakes: usize) -> Self {
-        Self {
-            places: Arc::new(Semaphore::new(places)),
-            handshakes: Arc::new(Semaphore::new(handshakes)),
         }
     }
 }
@@ -239,9 +237,9 @@ mod tests {
         let another = crowd.join(at(3)).unwrap();
         let _other = at_once(other.turn()).await.expect("from another address");
         let _another = at_once(another.turn()).await.expect("from a third one");
-        // First come, first served; and whoever gave up has left the line.
+        // The last to come is the first to be served.
         drop(second.0);
-        drop(third);
+        assert!(at_once(&mut third).await.is_none());
         assert!(at_once(fourth).await.is_some());
     }
 

@@ -27,6 +27,7 @@ mod gate;
 mod hostile;
 mod http;
 mod limits;
+mod line;
 mod listener;
 mod mqtt;
 mod network;

@@ -31,8 +31,8 @@ pub struct Limits {
     /// Time for a TLS handshake: three round trips on a bad mobile link. Waiting for one's turn is not
     /// counted, saying nothing at the beginning is: it may last as long.
     pub handshake: Duration,
-    /// How long a connection may stand in line. Clients wait 10 to 30 seconds for their handshake; who has
-    /// given up should not be served in place of who has not.
+    /// How long a connection may stand in line: as long as patient clients wait for their handshake. Who has
+    /// given up before costs nothing any more when its turn comes.
     pub wait: Duration,
     /// Time for a request's headers to arrive, and how long a connection may idle.
     pub headers: Duration,
@@ -97,7 +97,7 @@ impl Default for Limits {
             handshakes_per_address: 256,
             requests_in_flight: 1_024,
             handshake: Duration::from_secs(5),
-            wait: Duration::from_secs(15),
+            wait: Duration::from_secs(30),
             headers: Duration::from_secs(10),
             body: Duration::from_secs(15),
             connection_age: Duration::from_mins(10),

@@ -9,8 +9,8 @@ use std::fmt;
 use std::iter;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -136,8 +136,10 @@ impl Crowd {
 struct Outcome {
     provisioned: usize,
     quarantined: usize,
-    /// Devices that could not go on for a reason of their own, such as their disk: why, the first of them.
+    /// Why devices ended for a reason of their own, such as their disk, for good.
     broken: Vec<String>,
+    /// The same where they were started again.
+    restarts: Vec<String>,
     /// When first certificates arrived, since the first device switched on; by claim they are good for
     /// nothing yet.
     certified: Vec<Duration>,
@@ -185,29 +187,25 @@ async fn storm(
         let watch = Watch {
             began,
             tell: tell.clone(),
-            told: Vec::new(),
+            told: Arc::default(),
         };
         let on = began + step * at;
         let device = async move {
             tokio::time::sleep_until(on).await;
-            let surroundings = Surroundings {
-                clock: Box::new(|| Some(world::now())),
-                chance: Box::new(random),
-            };
-            let agent = Agent::open(settings, surroundings, Box::new(watch))?;
-            let end = agent.join(Event::PowerOn).await?;
-            anyhow::Ok(matches!(end, End::Member(_)))
+            live(settings, watch).await
         };
         running.spawn_on(device, threads.handle());
     }
     drop(tell);
     let (mut provisioned, mut quarantined) = (0, 0);
-    let mut broken = Vec::new();
+    let (mut broken, mut restarts) = (Vec::new(), Vec::new());
     while let Some(ended) = running.join_next().await {
-        match ended? {
+        let (end, restarted) = ended?;
+        restarts.extend(restarted);
+        match end {
             Ok(true) => provisioned += 1,
             Ok(false) => quarantined += 1,
-            Err(error) => broken.push(format!("{error:#}")),
+            Err(error) => broken.push(error),
         }
     }
     let last = began.elapsed();
@@ -223,10 +221,38 @@ async fn storm(
         provisioned,
         quarantined,
         broken,
+        restarts,
         certified,
         registered,
         last,
     })
+}
+
+/// One device, until it rests; `true`, as a member. What it can't help, such as a disk that is full for a
+/// moment, ends it, and it is started again where it stood, as a service is. Says why each time.
+async fn live(settings: Settings, watch: Watch) -> (Result<bool, String>, Vec<String>) {
+    let mut restarts = Vec::new();
+    loop {
+        let surroundings = Surroundings {
+            clock: Box::new(|| Some(world::now())),
+            chance: Box::new(random),
+        };
+        let once = async {
+            let agent = Agent::open(settings.clone(), surroundings, Box::new(watch.clone()))?;
+            agent.join(Event::PowerOn).await
+        };
+        match once.await {
+            Ok(end) => return (Ok(matches!(end, End::Member(_))), restarts),
+            Err(error) => {
+                let error = format!("{:#}", anyhow::Error::new(error));
+                if restarts.len() >= MOST_RESTARTS {
+                    return (Err(error), restarts);
+                }
+                restarts.push(error);
+                tokio::time::sleep(BEFORE_RESTART).await;
+            }
+        }
+    }
 }
 
 /// The server's certificate is for localhost.
@@ -236,10 +262,11 @@ fn by_name(address: &str) -> String {
 }
 
 /// Notes when its device has been granted what it asked for, the first time each.
+#[derive(Clone)]
 struct Watch {
     began: Instant,
     tell: mpsc::UnboundedSender<(Grant, Duration)>,
-    told: Vec<Grant>,
+    told: Arc<Mutex<Vec<Grant>>>,
 }
 
 impl Observer for Watch {
@@ -249,8 +276,9 @@ impl Observer for Watch {
             Event::Registered => Grant::Registration,
             _ => return,
         };
-        if !self.told.contains(&grant) {
-            self.told.push(grant);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if !told.contains(&grant) {
+            told.push(grant);
             let _ = self.tell.send((grant, self.began.elapsed()));
         }
     }
@@ -309,6 +337,9 @@ struct Report {
     /// By claim.
     registrations: Busiest,
     all_after_s: f64,
+    /// Devices that ended for a reason of their own and were started again.
+    restarts: usize,
+    restarted_because: Option<String>,
     renewals: usize,
     renewals_failed: usize,
     renewal_p50_ms: f64,
@@ -415,6 +446,8 @@ impl Report {
             certificates,
             registrations,
             all_after_s,
+            restarts: outcome.restarts.len(),
+            restarted_because: outcome.restarts.first().cloned(),
             renewals: storm.len(),
             renewals_failed: renewals.failed.len(),
             renewal_p50_ms: percentile(&storm, 50),
@@ -466,6 +499,13 @@ impl fmt::Display for Report {
             "server memory    {:.0} MiB at most",
             self.server_peak_mib
         )?;
+        if let Some(why) = &self.restarted_because {
+            write!(
+                f,
+                "\nrestarts         {} of devices, the first: {why}",
+                self.restarts
+            )?;
+        }
         for fault in &self.faults {
             write!(f, "\nFAULT            {fault}")?;
         }
@@ -475,5 +515,8 @@ impl fmt::Display for Report {
 
 const CROWD: &str = "crowd";
 const THREADS: usize = 64;
+/// The devices share one process, and its open files: some 20,000 for 10,000 of them.
+const MOST_RESTARTS: usize = 20;
+const BEFORE_RESTART: Duration = Duration::from_secs(2);
 /// A device may renew 24 times an hour: enough of them for some minutes.
 const MEMBERS: u32 = 200;
