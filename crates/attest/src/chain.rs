@@ -15,6 +15,7 @@ use crate::weak::check_key;
 pub struct Chained {
     certificate: Certificate,
     key: KeyFingerprint,
+    depth: u8,
 }
 
 impl Chained {
@@ -28,6 +29,13 @@ impl Chained {
     #[must_use]
     pub const fn key(&self) -> KeyFingerprint {
         self.key
+    }
+
+    /// How many CAs stand between the device and this one on the shortest way that was proven; 0 where it
+    /// has signed the device's certificate itself.
+    #[must_use]
+    pub const fn depth(&self) -> u8 {
+        self.depth
     }
 }
 
@@ -55,12 +63,13 @@ pub fn prove_chain(
     }
     may_authenticate(leaf)?;
     let sent: Vec<_> = sent.iter().take(MOST_SENT).collect();
-    leads_to(anchor, leaf, 0, &sent, grace_days, now)?;
+    let depth = leads_to(anchor, leaf, 0, &sent, grace_days, now)?;
     let key = leaf.public_key().map_err(|_| ChainDoubt::Key)?;
     check_key(key).map_err(|_| ChainDoubt::Key)?;
     Ok(Chained {
         key: KeyFingerprint::of(key.spki_der()),
         certificate: leaf.clone(),
+        depth,
     })
 }
 
@@ -68,7 +77,8 @@ pub fn prove_chain(
 /// was renewed, or that others vouch for as well, has several certificates of one name and key. All
 /// are tried, each once on a way, so that a handshake costs at most some sixty signatures.
 ///
-/// `below`: how many CAs stand between `last` and the device.
+/// `below`: how many CAs stand between `last` and the device. Answers how many stand below the anchor on the
+/// shortest way: what a device sends must not make an authority look farther away than it is.
 fn leads_to(
     anchor: &Certificate,
     last: &Certificate,
@@ -76,14 +86,15 @@ fn leads_to(
     sent: &[&Certificate],
     grace_days: u32,
     now: UnixTime,
-) -> Result<(), ChainDoubt> {
+) -> Result<u8, ChainDoubt> {
     if below >= LONGEST {
         return Err(ChainDoubt::Long);
     }
     let mut doubt = ChainDoubt::Broken;
+    let mut shortest = None;
     if signs(anchor, last) {
         match may_certify(anchor, below) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(below),
             Err(no) => doubt = no,
         }
     }
@@ -97,13 +108,13 @@ fn leads_to(
             .and_then(|()| is_valid(above, grace_days, now))
             .and_then(|()| leads_to(anchor, above, below + 1, &rest, grace_days, now));
         match way {
-            Ok(()) => return Ok(()),
+            Ok(depth) => shortest = Some(shortest.map_or(depth, |known: u8| known.min(depth))),
             // That a way ends nowhere is the least that can be said of it.
             Err(no) if doubt == ChainDoubt::Broken => doubt = no,
             Err(_) => {}
         }
     }
-    Err(doubt)
+    shortest.ok_or(doubt)
 }
 
 /// The names that a chain's certificates give as their issuers, at most 5: under these its anchor is

@@ -229,6 +229,19 @@ impl KeyHolder {
     }
 }
 
+impl SasEvidence<'_> {
+    /// Whether it can be read and is for `resource`: all that can be said of it without a key.
+    pub fn is_for(&self, resource: &str) -> Result<(), SharedKeyDoubt> {
+        self.until()?;
+        let named = unescaped(self.resource).ok_or(SharedKeyDoubt::Escape)?;
+        if named.eq_ignore_ascii_case(resource.as_bytes()) {
+            Ok(())
+        } else {
+            Err(SharedKeyDoubt::Resource)
+        }
+    }
+}
+
 /// Checks a SAS token of `id` against the keys on record.
 ///
 /// `resource` is what it has to be for, nothing escaped, such as
@@ -245,10 +258,7 @@ pub fn prove_sas(
     now: UnixTime,
 ) -> Result<KeyHolder, SharedKeyDoubt> {
     let until = evidence.until()?;
-    let named = unescaped(evidence.resource).ok_or(SharedKeyDoubt::Escape)?;
-    if !named.eq_ignore_ascii_case(resource.as_bytes()) {
-        return Err(SharedKeyDoubt::Resource);
-    }
+    evidence.is_for(resource)?;
     let signed = format!("{}\n{}", evidence.resource, evidence.expiry);
     let slot = keys.find(id, signed.as_bytes(), evidence.signature)?;
     if now > until.plus(i64::from(tolerance_s)) {

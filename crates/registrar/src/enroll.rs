@@ -540,7 +540,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
     }
 
     /// One device that renews in a circle fills nobody's disk and nobody's revocation list.
-    fn may_renew(&self, device: &DeviceId, now: UnixTime) -> Result<(), Refusal> {
+    pub(crate) fn may_renew(&self, device: &DeviceId, now: UnixTime) -> Result<(), Refusal> {
         let mut renewals = self.renewals.lock().unwrap_or_else(PoisonError::into_inner);
         let counted = renewals.check(device.as_str(), now);
         counted.map(drop).map_err(|seconds| {

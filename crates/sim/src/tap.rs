@@ -15,10 +15,10 @@ use imprint_registrar::ledger::{
     ClaimAct, ClaimAlarm, ClaimCertificateGrant, ClaimRecord, ClaimState, Claimed, Credential,
     CrlFacts, CrlRecord, Definitions, DeviceAct, DeviceFile, DeviceFilter, DeviceRecord, EntryAct,
     EntryFacts, EntryGrant, EntryKind, EntryQuery, EntryRecord, EntryRegistration, Facts,
-    FactsQuery, ForeignClaimCertificate, Generation, Grant, Intention, NewEntry, NewToken,
-    PendingGrant, PendingRecord, RefusalSample, Registered, RegistrationFacts, RegistrationGrant,
-    RegistrationQuery, Report, Settlement, SharedKeyFacts, ThingFilter, ThingRecord, TokenAct,
-    TokenAlarm, TokenFilter, TokenHash, TokenRecord, Wait, Waited,
+    FactsQuery, ForeignClaimCertificate, Generation, Grant, Intention, KeyJudged, NewEntry,
+    NewToken, PendingGrant, PendingRecord, RefusalSample, Registered, RegistrationFacts,
+    RegistrationGrant, RegistrationQuery, Report, Settlement, SharedKeyFacts, ThingFilter,
+    ThingRecord, TokenAct, TokenAlarm, TokenFilter, TokenHash, TokenRecord, Wait, Waited,
 };
 use imprint_registrar::{Ledger, LedgerError, Product, Serial, Signer, SignerError};
 use zeroize::Zeroizing;
@@ -246,7 +246,7 @@ impl<L: Ledger, T: Tap> Ledger for Tapped<L, T> {
         entry_facts(query: &EntryQuery, now: UnixTime) -> EntryFacts;
         entry_register(grant: EntryGrant, now: UnixTime) -> Claimed<EntryRegistration>;
         shared_key_facts(device: &str) -> Option<SharedKeyFacts>;
-        shared_key_verify(device: &DeviceId, evidence: &str, now: UnixTime)
+        shared_key_verify(device: &DeviceId, judged: KeyJudged, evidence: &str, now: UnixTime)
             -> Option<SharedKeyFacts>;
         journal_chain(limit: u32) -> u64;
         journal_read(after: u64, limit: u32) -> Vec<JournalRow>;

@@ -203,6 +203,21 @@ pub(crate) fn live(db: &Connection, device: i64) -> Result<Vec<Certificate>, Fau
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Whether a certificate of this device on this key was revoked. A foreign certificate is known by its bytes, and
+/// a signature can be written in more than one way; the key is the key.
+pub(crate) fn has_revoked_key(
+    db: &Connection,
+    device: i64,
+    key: KeyFingerprint,
+) -> Result<bool, Fault> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM certificate
+                              WHERE device = ?1 AND state = 'revoked'
+                                AND coalesce(subject_key, request_key) = ?2)";
+    Ok(db
+        .prepare_cached(sql)?
+        .query_row((device, key.0), |row| row.get(0))?)
+}
+
 pub(crate) fn newest(
     db: &Connection,
     device: i64,

@@ -8,10 +8,10 @@ use imprint_registrar::ledger::{
     ClaimAct, ClaimAlarm, ClaimCertificateGrant, ClaimRecord, ClaimState, Claimed, Credential,
     CrlFacts, CrlRecord, Definitions, DeviceAct, DeviceFile, DeviceFilter, DeviceRecord, EntryAct,
     EntryFacts, EntryGrant, EntryKind, EntryQuery, EntryRecord, EntryRegistration, Facts,
-    FactsQuery, ForeignClaimCertificate, Grant, Intention, KeyFingerprint, NewEntry, NewToken,
-    PendingGrant, PendingRecord, RefusalSample, Registered, RegistrationFacts, RegistrationGrant,
-    RegistrationQuery, Report, RequestOrigin, Settlement, SharedKeyFacts, ThingFilter, ThingRecord,
-    TokenAct, TokenAlarm, TokenFilter, TokenRecord, Wait, Waited,
+    FactsQuery, ForeignClaimCertificate, Grant, Intention, KeyFingerprint, KeyJudged, NewEntry,
+    NewToken, PendingGrant, PendingRecord, RefusalSample, Registered, RegistrationFacts,
+    RegistrationGrant, RegistrationQuery, Report, RequestOrigin, Settlement, SharedKeyFacts,
+    ThingFilter, ThingRecord, TokenAct, TokenAlarm, TokenFilter, TokenRecord, Wait, Waited,
 };
 use imprint_registrar::registry::Registry;
 use imprint_registrar::{Ledger, LedgerError, Product, Serial};
@@ -492,11 +492,13 @@ impl Ledger for Sqlite {
     async fn shared_key_verify(
         &self,
         device: &DeviceId,
+        judged: KeyJudged,
         evidence: &str,
         now: UnixTime,
     ) -> Result<Option<SharedKeyFacts>, LedgerError> {
         let (device, evidence) = (device.clone(), evidence.to_owned());
-        let verify = move |change: &Change<'_>| registration::verify(change, &device, &evidence);
+        let verify =
+            move |change: &Change<'_>| registration::verify(change, &device, judged, &evidence);
         Ok(self.change(SERVER.to_owned(), now, verify).await?)
     }
 

@@ -6,7 +6,7 @@ use imprint_registrar::claims::definition::AutoRegistration;
 use imprint_registrar::ledger::{
     CertificateFingerprint, CertificateOrigin, CertificateState, ClaimState, Claimed, DeviceState,
     Generation, KeyFingerprint, PendingState, Registered, RegistrationCertificate,
-    RegistrationGrant,
+    RegistrationGrant, RevocationReason,
 };
 use serde_json::json;
 
@@ -315,6 +315,9 @@ pub(crate) fn name_or_touch(
             },
         )?,
         Some(device) => {
+            if device.record.state == DeviceState::Held && !grant.held {
+                release_held(change, device.number, grant.key)?;
+            }
             let record = &mut device.record;
             record.state = state;
             if record.step != Step::Provisioned {
@@ -337,6 +340,27 @@ pub(crate) fn name_or_touch(
         approval::settled(change, number, grant.key)?;
     }
     Ok(number)
+}
+
+/// A held device comes in with `key`: certificates on other keys that wait for an operator's word, and
+/// have not had it, would come in with it. They end.
+pub(crate) fn release_held(
+    change: &Change<'_>,
+    device: i64,
+    key: KeyFingerprint,
+) -> Result<(), Fault> {
+    for other in certificate::live(change.db, device)? {
+        let of = other.record.subject_key;
+        if of == key || !other.is_unused() {
+            continue;
+        }
+        let place = approval::place(change.db, device, of)?;
+        if !matches!(place, Some(Place::Approved { until }) if until > change.now) {
+            certificate::end(change, &other, RevocationReason::PrivilegeWithdrawn)?;
+            approval::withdraw(change, device, of)?;
+        }
+    }
+    Ok(())
 }
 
 fn journal(

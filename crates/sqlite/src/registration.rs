@@ -2,8 +2,8 @@
 
 use imprint_identity::{DeviceId, Step};
 use imprint_registrar::ledger::{
-    Claimed, DeviceRecord, DeviceState, EntryGrant, EntryRegistration, Generation,
-    RegistrationCertificate, RevocationReason, SharedKeyFacts,
+    Claimed, DeviceRecord, DeviceState, EntryGrant, EntryKind, EntryRecord, EntryRegistration,
+    Generation, KeyJudged, RegistrationCertificate, RevocationReason, SharedKeyFacts,
 };
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde_json::json;
@@ -108,6 +108,9 @@ pub(crate) fn register(
             && known.entry == entry.number
             && known.record.hub == order.hub
             && known.record.shared_key == shared_key
+            && (known.record.presented == order.presented
+                || !shared_key
+                || order.kind == EntryKind::Individual)
             && device.record.state == DeviceState::Active;
         if same && has_certificate(db, known.device, &grant.certificate)? {
             return Ok(Claimed::Done(known.record.clone()));
@@ -232,6 +235,7 @@ pub(crate) fn shared_key_facts(
     let product = product::by_name(db, &device.record.product)?
         .ok_or_else(|| Fault::Broken(format!("device {name} is of no product")))?;
     Ok(Some(SharedKeyFacts {
+        own: other_entry(db, &found)?,
         entry: entry::by_number(db, found.entry)?.record,
         registration: found.record,
         product,
@@ -239,10 +243,20 @@ pub(crate) fn shared_key_facts(
     }))
 }
 
+/// The entry of the device itself, where it was registered by another: the first hit counts, and it comes
+/// before every group.
+fn other_entry(db: &Connection, found: &Registration) -> Result<Option<EntryRecord>, Fault> {
+    let own = entry::by_name(db, EntryKind::Individual, &found.record.id)?;
+    Ok(own
+        .filter(|own| own.number != found.entry)
+        .map(|own| own.record))
+}
+
 /// First use of a shared key: the device has come to the hub. Answers what is on record after.
 pub(crate) fn verify(
     change: &Change<'_>,
     name: &DeviceId,
+    judged: KeyJudged,
     evidence: &str,
 ) -> Result<Option<SharedKeyFacts>, Fault> {
     let Some(mut device) = device::by_name(change.db, name.as_str())? else {
@@ -252,18 +266,26 @@ pub(crate) fn verify(
         return Ok(None);
     };
     let entry = entry::by_number(change.db, found.entry)?;
-    let heard = found.record.live
+    let as_judged = KeyJudged {
+        entry: entry.record.version,
+        registration: found.record.version,
+    };
+    let heard = as_judged == judged
+        && found.record.live
         && found.record.shared_key
         && entry.record.enabled
+        && other_entry(change.db, &found)?.is_none()
         && device.record.state == DeviceState::Active;
     if heard {
-        // What it replaces ends: one live identity a device.
+        // What it replaces ends: one live identity a device. What was asked for after it was registered
+        // and has not been used yet will replace it.
         for other in certificate::live(change.db, device.number)? {
-            // But for what the device has asked for by this very key and has not used yet.
-            if other.record.generation == Generation::Entry && other.is_unused() {
-                continue;
+            // Nor does what the device has asked for by this very key.
+            let is_successor = other.record.generation == Generation::Entry
+                || other.record.intended_at > found.record.updated_at;
+            if !(other.is_unused() && is_successor) {
+                certificate::end(change, &other, RevocationReason::Superseded)?;
             }
-            certificate::end(change, &other, RevocationReason::Superseded)?;
         }
         let sql =
             "UPDATE registration SET verified_at = coalesce(verified_at, ?2) WHERE number = ?1";

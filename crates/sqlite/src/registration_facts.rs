@@ -97,6 +97,9 @@ pub(crate) fn registration(
             let is_active = |state| state == CertificateState::Active;
             facts.device_in_use = live.iter().any(|one| is_active(one.record.state));
             facts.registration = registration::of_device(db, device.number)?.map(|one| one.record);
+            if let Some(key) = key {
+                facts.key_was_revoked = certificate::has_revoked_key(db, device.number, key)?;
+            }
             if let Some(key) = key
                 && let Some(Place::Approved { until }) = approval::place(db, device.number, key)?
             {

@@ -14,6 +14,7 @@ use crate::change::{Change, tell_grace};
 use crate::claim::{self, Claim, Hindrance};
 use crate::device::{self, Device, Newcomer};
 use crate::fault::Fault;
+use crate::register;
 use crate::token::{self, Token};
 
 /// Writes down what will be signed.
@@ -358,6 +359,9 @@ fn name_or_touch(
         };
         return device::insert(change, &newcomer);
     };
+    if device.record.state == DeviceState::Held && state == DeviceState::Pending {
+        register::release_held(change, device.number, asker.key)?;
+    }
     let record = &mut device.record;
     if matches!(record.state, DeviceState::Pending | DeviceState::Held) {
         record.state = state;

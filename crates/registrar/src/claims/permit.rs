@@ -289,6 +289,10 @@ pub(crate) fn newcomers_key_is_welcome(
     facts: &RegistrationFacts,
     authorities: &Authorities,
 ) -> Result<(), Refusal> {
+    // The certificate may have come with another writing of its signature: the key says whose it is.
+    if facts.key_was_revoked {
+        return Err(Code::CertificateRevoked.into());
+    }
     let product = facts.product.as_ref().ok_or(Code::ProductUnknown)?;
     key_is_welcome(key, public_key, product, authorities)
 }

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use imprint_attest::tpm::{EndorsementKey, Public, StorageKey};
-use imprint_identity::{DeviceId, IdentityStrength};
+use imprint_identity::{DeviceId, HardwareId, IdentityStrength, Source};
 use imprint_pkix::certificate::Certificate;
 use imprint_pkix::pem;
 use serde::{Deserialize, Serialize};
@@ -133,6 +133,13 @@ impl Entry {
                           end";
             return fault("name", reason.into());
         }
+        if self.kind == EntryKind::Individual {
+            let hardware = HardwareId::parse(&self.name);
+            let hardware = hardware.map_err(|error| error.to_string());
+            if let Err(reason) = hardware.and_then(|id| is_own_spelling(&self.name, &id)) {
+                return fault("name", reason);
+            }
+        }
         if let Some(id) = &self.device_id {
             if self.kind == EntryKind::Group {
                 let reason = "the devices of a group have a name each; leave it out";
@@ -201,6 +208,21 @@ fn one_certificate(text: &str) -> Result<Certificate, String> {
     match (blocks.pop(), blocks.is_empty()) {
         (Some(der), true) => Certificate::parse(&der).map_err(|error| error.to_string()),
         _ => Err("give exactly one certificate in PEM".to_owned()),
+    }
+}
+
+/// One hardware id is one registration id: a device that could be asked for under two would be two to
+/// whoever disables one of them. `id` is in lower case.
+pub(super) fn is_own_spelling(id: &str, hardware: &HardwareId) -> Result<(), String> {
+    let text = hardware.text();
+    let own = match hardware.source() {
+        Source::Custom => text.as_str().split_once(':').map_or("", |(_, value)| value),
+        _ => text.as_str(),
+    };
+    if id.eq_ignore_ascii_case(own) {
+        Ok(())
+    } else {
+        Err(format!("write {id} as {own}"))
     }
 }
 

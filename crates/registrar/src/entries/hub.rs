@@ -94,7 +94,12 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         let presented = &facts.registration.presented;
         self.has_signed(&facts.entry, presented, signature, now)
             .await?;
-        // 3. Permit.
+        // 3. Permit. Only who has the key is told what its own entry says.
+        if let Some(own) = &facts.own {
+            is_enabled(own)?;
+            let detail = format!("{} has an entry of its own now", facts.registration.id);
+            return Err(Refusal::new(Code::RegistrationEnded).detail(detail));
+        }
         may_speak(&facts)?;
         if facts.registration.verified_at.is_some() && facts.device.step == Step::Provisioned {
             return Ok(member(facts, false));
@@ -102,10 +107,17 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         // 4. It has come: VERIFY.
         let evidence = format!("{} from {}", origin.door, origin.address);
         let id = facts.device.id.clone();
-        let after = self.ledger().shared_key_verify(&id, &evidence, now).await?;
+        let judged = facts.judged();
+        let after = self
+            .ledger()
+            .shared_key_verify(&id, judged, &evidence, now)
+            .await?;
         let after = after.ok_or(Code::EntryUnknown)?;
-        // Somebody may have put it aside between our read and our write.
+        // Somebody may have put it aside between our read and our write, or replaced its key.
         may_speak(&after)?;
+        if after.registration.verified_at.is_none() || after.device.step != Step::Provisioned {
+            return Err(Code::Busy.into());
+        }
         tracing::info!(device = %id, "PROVISIONED: {evidence}");
         Ok(member(after, true))
     }

@@ -1,6 +1,6 @@
 //! Whose entry is it, and is it good? Pure answers to facts.
 
-use imprint_attest::{KeyFingerprint, PeerCertificate, prove_chain};
+use imprint_attest::{ChainDoubt, KeyFingerprint, PeerCertificate, prove_chain};
 use imprint_identity::{DeviceId, UnixTime};
 use imprint_pkix::certificate::Certificate;
 
@@ -26,7 +26,7 @@ impl Proven {
     pub(super) fn by_key(entry: &EntryRecord, id: &str) -> Self {
         Self {
             entry: entry.clone(),
-            key: KeyFingerprint::of(format!("shared key of {id}").as_bytes()),
+            key: KeyFingerprint::of(shared_key_of(&entry.entry, id).as_bytes()),
             certificate: None,
         }
     }
@@ -61,6 +61,12 @@ impl Proven {
     }
 }
 
+/// A name for a shared key: an approval is for the key of one entry, and holds for no other's.
+fn shared_key_of(entry: &Entry, id: &str) -> String {
+    let kind = entry.kind.as_str();
+    format!("shared key of {id} by {kind} {}", entry.name)
+}
+
 /// The entry of a device that shows a certificate: its own first; then the groups, from the authority
 /// that is nearest to the device up to the root. The first hit counts, also where it is disabled.
 pub(super) fn by_certificate(
@@ -86,41 +92,46 @@ pub(super) fn by_certificate(
         leaf.public_key().map_err(|_| Code::KeyUnsound)?;
         return Ok(Proven::by_certificate(entry, leaf));
     }
-    let mut anchors: Vec<(usize, &EntryRecord, Certificate)> = Vec::new();
-    let above = names_above(leaf, sent);
+    // By what was proven: the names in what a device sends are its own choice. Of two groups that are as
+    // near, the one that refuses counts.
+    let mut nearest: Option<((u8, bool), &EntryRecord, Certificate)> = None;
+    let mut doubt = None;
     for group in groups {
         for anchor in group.entry.attestation.certificates().unwrap_or_default() {
-            let place = above.iter().position(|name| *name == anchor.subject_der());
-            anchors.extend(place.map(|place| (place, group, anchor)));
+            match prove_chain(peer, sent, &anchor, 0, now) {
+                Ok(chained) => {
+                    let place = (chained.depth(), group.enabled);
+                    if nearest.as_ref().is_none_or(|(known, ..)| place < *known) {
+                        nearest = Some((place, group, chained.certificate().clone()));
+                    }
+                }
+                // What stands in the way nearest to a proof says most.
+                Err(found) if doubt.is_none() || found != ChainDoubt::Broken => {
+                    doubt = Some((group, found));
+                }
+                Err(_) => {}
+            }
         }
     }
-    anchors.sort_by_key(|(place, ..)| *place);
-    let mut doubt = None;
-    for (_, group, anchor) in &anchors {
-        match prove_chain(peer, sent, anchor, 0, now) {
-            Ok(chained) => return Ok(Proven::by_certificate(group, chained.certificate())),
-            Err(found) => doubt = Some((*group, found)),
+    match (nearest, doubt) {
+        (Some((_, group, leaf)), _) => Ok(Proven::by_certificate(group, &leaf)),
+        (None, Some((group, doubt))) => Err(doubted_chain(group, doubt)),
+        (None, None) => {
+            Err(Refusal::new(Code::EntryUnknown).detail("no group names an authority of its chain"))
         }
     }
-    Err(match doubt {
-        Some((group, doubt)) => wrong(group, &doubt.to_string()),
-        None => Refusal::new(Code::EntryUnknown).detail("no group names an authority of its chain"),
-    })
 }
 
-/// The names of the authorities above a certificate, nearest first, as far as what was sent goes.
-fn names_above<'c>(leaf: &'c Certificate, sent: &'c [Certificate]) -> Vec<&'c [u8]> {
-    let mut names = vec![leaf.issuer_der()];
-    while let Some(&last) = names.last() {
-        let above = sent.iter().find(|one| one.subject_der() == last);
-        match above.map(Certificate::issuer_der) {
-            Some(issuer) if names.len() <= MOST_ABOVE && !names.contains(&issuer) => {
-                names.push(issuer);
-            }
-            _ => break,
-        }
-    }
-    names
+/// A clock that is wrong, or an end that has come, is no guess.
+fn doubted_chain(group: &EntryRecord, doubt: ChainDoubt) -> Refusal {
+    let code = match doubt {
+        ChainDoubt::Expired { .. } => Code::CertificateExpired,
+        ChainDoubt::NotYetValid { .. } => Code::CertificateNotYetValid,
+        ChainDoubt::Unreadable => Code::CertificateUnreadable,
+        ChainDoubt::Key => Code::KeyUnsound,
+        _ => return wrong(group, &doubt.to_string()),
+    };
+    Refusal::new(code).detail(format!("{}: {doubt}", said(&group.entry)))
 }
 
 fn is_valid(leaf: &Certificate, now: UnixTime) -> Result<(), Refusal> {
@@ -158,14 +169,21 @@ fn said(entry: &Entry) -> String {
 
 /// Whether an entry speaks of this very device, so that it may replace what the device had before: it
 /// names its registration id, or the device is registered by it already.
+///
+/// A shared key whose place a certificate has taken replaces nothing: what was superseded does not come
+/// back by itself, but after an operator's `device release`.
 pub(super) fn is_bound(
     proven: &Proven,
     known: Option<&EntryRegistration>,
     certificate_is_its_own: bool,
 ) -> bool {
-    let by_it = known.is_some_and(|registration| is_of(registration, &proven.entry.entry));
-    proven.entry.entry.kind == EntryKind::Individual
-        || by_it && (proven.certificate.is_none() || certificate_is_its_own)
+    let own = known.filter(|registration| is_of(registration, &proven.entry.entry));
+    match (proven.entry.entry.kind, &proven.certificate) {
+        (EntryKind::Individual, None) => own.is_none_or(|own| own.live),
+        (EntryKind::Individual, Some(_)) => true,
+        (EntryKind::Group, None) => own.is_some_and(|own| own.live),
+        (EntryKind::Group, Some(_)) => own.is_some_and(|own| own.live) && certificate_is_its_own,
+    }
 }
 
 /// The name that an entry gives to its device, if it gives one.
@@ -181,16 +199,15 @@ pub(super) fn is_of(registration: &EntryRegistration, entry: &Entry) -> bool {
     registration.kind == entry.kind && registration.entry == entry.name
 }
 
-/// Whether what is on record is what would be written down.
-pub(super) fn is_on_record(
+/// Whether a device is in by this entry and this kind of proof: no later rule for newcomers takes back
+/// what it was promised.
+pub(super) fn is_in(
     proven: &Proven,
     registration: &EntryRegistration,
     device: &DeviceRecord,
-    hub: &str,
 ) -> bool {
     registration.live
         && device.state == DeviceState::Active
-        && registration.hub == hub
         && is_of(registration, &proven.entry.entry)
         && registration.shared_key == proven.certificate.is_none()
 }
@@ -210,6 +227,18 @@ pub(super) fn has_outgrown(proven: &Proven, facts: &RegistrationFacts) -> bool {
         && facts.device_has_live
 }
 
+/// Whether what is on record is what would be written down for a device that [`is_in`]. The key of a group's
+/// device is derived for the id as the device writes it, so at the hub it is looked for under that.
+pub(super) fn is_on_record(
+    proven: &Proven,
+    registration: &EntryRegistration,
+    presented: &str,
+    hub: &str,
+) -> bool {
+    let is_derived = proven.certificate.is_none() && proven.entry.entry.kind == EntryKind::Group;
+    registration.hub == hub && (!is_derived || registration.presented == presented)
+}
+
 /// The word of an entry for devices that show something else.
 pub(super) fn is_for_keys(entry: &EntryRecord) -> Result<(), Refusal> {
     match entry.entry.attestation {
@@ -218,6 +247,3 @@ pub(super) fn is_for_keys(entry: &EntryRecord) -> Result<(), Refusal> {
         Attestation::Tpm { .. } => Err(wrong(entry, "its device comes with a TPM")),
     }
 }
-
-/// As far as `prove_chain` follows.
-const MOST_ABOVE: usize = 4;

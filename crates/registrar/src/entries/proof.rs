@@ -73,6 +73,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         now: UnixTime,
     ) -> Result<Proven, Refusal> {
         let id = newcomer.presented();
+        is_for_this(signature)?;
         if let Some(entry) = &facts.individual {
             if let Some(named) = tpm_of(entry)? {
                 self.has_answered(entry, &named, newcomer, signature, now)
@@ -83,12 +84,13 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             self.has_signed(entry, id, signature, now).await?;
             return Ok(Proven::by_key(entry, newcomer.id()));
         }
+        let mut unopened = None;
         for group in &facts.groups {
             let keys = match self.keys_of(group).await {
                 Ok(keys) => keys,
                 // One group whose keys don't open keeps nobody else out.
                 Err(SignerError::Sealed) => {
-                    tracing::error!(group = group.entry.name, "its keys can't be unsealed");
+                    unopened = Some(group);
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -99,6 +101,11 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 Err(SharedKeyDoubt::Signature) => {}
                 Err(doubt) => return Err(doubted(group, doubt)),
             }
+        }
+        // It may be this one's: until an operator has put the seal back, nobody can say.
+        if let Some(group) = unopened {
+            let detail = format!("the keys of group {} can't be unsealed", group.entry.name);
+            return Err(Refusal::new(Code::SignerUnavailable).detail(detail));
         }
         let why = match facts.groups.len() {
             0 => "there is no entry for it, and no group with keys".to_owned(),
@@ -119,6 +126,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         signature: &SharedKeySignature,
         now: UnixTime,
     ) -> Result<(), Refusal> {
+        is_for_this(signature)?;
         let keys = self.keys_of(entry).await?;
         let keys = keys.ok_or_else(|| wrong(entry, "it has no key"))?;
         proves(&keys.known(), id, signature, now).map_err(|doubt| doubted(entry, doubt))
@@ -133,23 +141,68 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             let context = context(entry.entry.kind, &entry.entry.name, slot);
             self.signer().unseal(&context, sealed).await.map(Some)
         };
-        let primary = unsealed(KeySlot::Primary).await?;
-        let secondary = unsealed(KeySlot::Secondary).await?;
+        let [primary, secondary] = [
+            unsealed(KeySlot::Primary).await,
+            unsealed(KeySlot::Secondary).await,
+        ];
+        // Where one slot opens, its key is heard.
+        let (primary, secondary) = match (primary, secondary) {
+            (Err(SignerError::Sealed), Ok(Some(other))) => (None, Some(other)),
+            (Ok(Some(one)), Err(SignerError::Sealed)) => (Some(one), None),
+            (primary, secondary) => (primary?, secondary?),
+        };
+        if primary.is_none() != secondary.is_none() && entry.keys.get(KeySlot::Primary).is_some() {
+            tracing::error!(
+                entry = entry.entry.name,
+                "one of its two keys is not there, or can't be unsealed"
+            );
+        }
         // Lengths were checked when the keys were sealed; what does not fit is no key of ours.
         Ok(match entry.entry.kind {
             EntryKind::Individual => {
                 let key = |key: &Vec<u8>| SharedKey::new(key).ok();
                 let secondary = secondary.as_deref().and_then(key);
                 let primary = primary.as_deref().and_then(key);
-                primary.map(|primary| Keys::Own(primary, secondary))
+                either(primary, secondary).map(|(first, other)| Keys::Own(first, other))
             }
             EntryKind::Group => {
                 let key = |key: &Vec<u8>| GroupKey::new(key).ok();
                 let secondary = secondary.as_deref().and_then(key);
                 let primary = primary.as_deref().and_then(key);
-                primary.map(|primary| Keys::Group(primary, secondary))
+                either(primary, secondary).map(|(first, other)| Keys::Group(first, other))
             }
         })
+    }
+}
+
+/// What can be said without a key is said before one is unsealed: a stranger's token for something else
+/// costs nothing.
+fn is_for_this(signature: &SharedKeySignature) -> Result<(), Refusal> {
+    evidence(signature)
+        .is_for(&signature.expected)
+        .map_err(|doubt| match doubt {
+            SharedKeyDoubt::ExpiryUnreadable | SharedKeyDoubt::Escape => {
+                Refusal::new(Code::SignatureUnreadable).detail(doubt.to_string())
+            }
+            _ => Refusal::new(Code::EntryProofWrong).detail(doubt.to_string()),
+        })
+}
+
+fn evidence(signature: &SharedKeySignature) -> SasEvidence<'_> {
+    SasEvidence {
+        resource: &signature.resource,
+        expiry: &signature.expiry,
+        unit: ExpiryUnit::Seconds,
+        signature: &signature.signature,
+    }
+}
+
+/// The keys that are there, in the order of their slots.
+fn either<K>(primary: Option<K>, secondary: Option<K>) -> Option<(K, Option<K>)> {
+    match (primary, secondary) {
+        (Some(primary), secondary) => Some((primary, secondary)),
+        (None, Some(secondary)) => Some((secondary, None)),
+        (None, None) => None,
     }
 }
 
@@ -159,14 +212,8 @@ pub(super) fn proves(
     signature: &SharedKeySignature,
     now: UnixTime,
 ) -> Result<(), SharedKeyDoubt> {
-    let evidence = SasEvidence {
-        resource: &signature.resource,
-        expiry: &signature.expiry,
-        unit: ExpiryUnit::Seconds,
-        signature: &signature.signature,
-    };
     let expected = &signature.expected;
-    prove_sas(&evidence, expected, id, keys, CLOCK_SECONDS, now).map(drop)
+    prove_sas(&evidence(signature), expected, id, keys, CLOCK_SECONDS, now).map(drop)
 }
 
 /// A doubt about what an entry's device has signed.

@@ -4,10 +4,10 @@ use imprint_attest::{PeerCertificate, issuers_of};
 use imprint_identity::{DeviceId, HardwareId, UnixTime};
 use imprint_pkix::certificate::Certificate;
 
-use super::definition::is_registration_id;
+use super::definition::{is_own_spelling, is_registration_id};
 use super::hub::is_guess;
 use super::permit::{
-    Proven, by_certificate, has_outgrown, is_bound, is_enabled, is_on_record, name_in,
+    Proven, by_certificate, has_outgrown, is_bound, is_enabled, is_in, is_of, is_on_record, name_in,
 };
 use super::proof::SharedKeySignature;
 use super::tpm::TpmKeys;
@@ -15,8 +15,8 @@ use crate::claims::{Join, Joining, fingerprint_of, may_join, newcomers_key_is_we
 use crate::door::Door;
 use crate::enroll::{ATTEMPTS, Chance, Origin, Registrar, random};
 use crate::ledger::{
-    Claimed, DeviceRecord, EntryEvidence, EntryFacts, EntryGrant, EntryQuery, EntryRegistration,
-    Ledger, RegistrationGrant, RegistrationQuery,
+    Claimed, DeviceRecord, DeviceState, EntryEvidence, EntryFacts, EntryGrant, EntryQuery,
+    EntryRegistration, Ledger, RegistrationGrant, RegistrationQuery,
 };
 use crate::pace::DOORSTEP_MS;
 use crate::permit::{certificate_is_good, device_is_good};
@@ -64,6 +64,7 @@ impl Newcomer {
         }
         let id = presented.to_ascii_lowercase();
         let hardware = HardwareId::parse(&id).map_err(|error| wrong(error.to_string()))?;
+        is_own_spelling(&id, &hardware).map_err(wrong)?;
         Ok(Self {
             presented: presented.to_owned(),
             hardware,
@@ -158,12 +159,19 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         now: UnixTime,
     ) -> Result<EntryRegistration, Refusal> {
         let outcome = self.proven(newcomer, origin, now).await;
-        let outcome = outcome.and_then(|(_, known)| match known {
-            Some((registration, device)) => {
+        let outcome = outcome.and_then(|(proven, known)| match known {
+            Some((registration, device)) if is_of(&registration, &proven.entry.entry) => {
                 device_is_good(Some(&device))?;
-                Ok(registration)
+                if registration.live && device.state == DeviceState::Active {
+                    return Ok(registration);
+                }
+                Err(match device.state {
+                    DeviceState::Held => Code::ApprovalPending,
+                    _ => Code::OperationUnknown,
+                }
+                .into())
             }
-            None => Err(Code::OperationUnknown.into()),
+            _ => Err(Code::OperationUnknown.into()),
         });
         self.entry_noted(newcomer, outcome, origin, now)
     }
@@ -207,10 +215,14 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 .as_ref()
                 .is_some_and(|one| known.is_some_and(|(_, device)| device.id == one.device));
             let outgrown = has_outgrown(&proven, &facts);
+            let member = known.filter(|(registration, device)| {
+                is_in(&proven, registration, device) && (proven.certificate.is_none() || its_own)
+            });
+            let on_record = |registration: &EntryRegistration| {
+                is_on_record(&proven, registration, newcomer.presented(), hub)
+            };
             if let Some((registration, device)) = known
-                && (outgrown
-                    || is_on_record(&proven, registration, device, hub)
-                        && (proven.certificate.is_none() || its_own))
+                && (outgrown || member.is_some() && on_record(registration))
             {
                 return Ok(RegisteredByEntry {
                     device: device.id.clone(),
@@ -239,18 +251,24 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 name: name_in(entry)?,
                 past_end: None,
             };
-            let device = match may_join(&joining, &facts, now)? {
-                Join::Register(device) => device,
-                Join::Wait(device) => {
-                    self.list(enrollment, &device, &joining, None, &facts, origin, now)
-                        .await?;
-                    continue;
-                }
+            let device = if let Some((_, device)) = member {
+                // It is told another hub, or writes its id in another way: no newcomer's affair.
+                self.may_renew(&device.id, now)?;
+                device.id.clone()
+            } else {
+                let device = match may_join(&joining, &facts, now)? {
+                    Join::Register(device) => device,
+                    Join::Wait(device) => {
+                        self.list(enrollment, &device, &joining, None, &facts, origin, now)
+                            .await?;
+                        continue;
+                    }
+                };
+                // 5. Newcomers come in at the fleet's pace.
+                let product = facts.product.as_ref().ok_or(Code::ProductUnknown)?;
+                self.paced(product, &joining, &facts, origin)?;
+                device
             };
-
-            // 5. Newcomers come in at the fleet's pace.
-            let product = facts.product.as_ref().ok_or(Code::ProductUnknown)?;
-            self.paced(product, &joining, &facts, origin)?;
 
             // 6. Register, in one transaction.
             let grant = EntryGrant {

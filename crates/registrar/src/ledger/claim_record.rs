@@ -456,6 +456,8 @@ pub struct RegistrationFacts {
     pub device_has_live: bool,
     /// Whether one of them has been used.
     pub device_in_use: bool,
+    /// Whether a certificate of that device on this key was revoked.
+    pub key_was_revoked: bool,
     /// That device's registration by an entry.
     pub registration: Option<EntryRegistration>,
     /// Whether the hardware is on the product's allowlist.

@@ -186,6 +186,7 @@ macro_rules! ledger_contract {
                 a_registration_by_an_entry_on_changed_facts_is_not_carried_out
                 sixty_four_registrations_make_one_device
                 the_first_use_of_a_shared_key_provisions_the_device
+                a_shared_key_is_used_as_it_was_judged
                 a_shared_key_and_a_certificate_take_each_others_place
                 what_an_operator_ends_stays_ended_until_the_device_registers_again
             }

@@ -228,4 +228,26 @@ pub struct SharedKeyFacts {
     pub registration: EntryRegistration,
     /// The entry by which it was registered.
     pub entry: EntryRecord,
+    /// The device's own entry, where it was registered by another one.
+    pub own: Option<EntryRecord>,
+}
+
+/// What a shared key was judged by. When either has changed, the key may not be one any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyJudged {
+    /// The entry's version.
+    pub entry: u64,
+    /// The registration's version.
+    pub registration: u64,
+}
+
+impl SharedKeyFacts {
+    /// The versions of what these facts were read from.
+    #[must_use]
+    pub const fn judged(&self) -> KeyJudged {
+        KeyJudged {
+            entry: self.entry.version,
+            registration: self.registration.version,
+        }
+    }
 }

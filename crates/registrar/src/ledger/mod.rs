@@ -499,12 +499,14 @@ pub trait Ledger: Send + Sync + 'static {
         device: &str,
     ) -> impl Future<Output = Result<Option<SharedKeyFacts>, LedgerError>> + Send;
 
-    /// First use of a shared key: the device is PROVISIONED, and every live certificate that it had
-    /// is revoked as superseded. Does nothing when the registration is not live, its entry not enabled
-    /// or the device not `active`. Returns what is on record after.
+    /// First use of a shared key: the device is PROVISIONED, and every live certificate that it had when
+    /// it was registered, or that has been used, is revoked as superseded. Does nothing when entry or
+    /// registration are not as they were `judged`, the registration is not live, its entry not enabled, the
+    /// device has another entry of its own by now, or is not `active`. Returns what is on record after.
     fn shared_key_verify(
         &self,
         device: &DeviceId,
+        judged: KeyJudged,
         evidence: &str,
         now: UnixTime,
     ) -> impl Future<Output = Result<Option<SharedKeyFacts>, LedgerError>> + Send;

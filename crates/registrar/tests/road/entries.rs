@@ -19,7 +19,7 @@ use imprint_registrar::ledger::{
 use imprint_registrar::{Code, Door, Ledger as _, Product, Refusal};
 use zeroize::Zeroizing;
 
-use crate::claims::just_in_time::{Maker, leaf};
+use crate::claims::just_in_time::{Maker, authority, leaf};
 use crate::support::*;
 
 const HUB: &str = "hub.example";
@@ -709,4 +709,255 @@ fn self_signed(name: &str, key: &Key) -> Vec<u8> {
     // Read for its name alone.
     let issuer = Maker::new(name, None, false).root_der();
     leaf(name, key, &issuer, key, from, until)
+}
+
+/// A device chooses what it sends behind its certificate, and by that no group.
+#[tokio::test]
+async fn a_decoy_does_not_lead_around_a_group_that_is_disabled() {
+    let (root, factory, line, device) = (Key::new(), Key::new(), Key::new(), Key::new());
+    let top = authority("Acme", &root, "Acme", &root, None);
+    let below = authority("Acme Factory", &factory, "Acme", &root, None);
+    let last = authority("Acme Line", &line, "Acme Factory", &factory, None);
+    let (from, until) = (START.plus(-86_400), START.plus(YEARS));
+    let own = leaf("x509-9", &device, &last, &line, from, until);
+    let forged = authority("Acme Line", &Key::new(), "Acme", &Key::new(), None);
+    // The root itself has signed for the line's key as well: then both groups are as near.
+    let crossed = authority("Acme Line", &line, "Acme", &root, None);
+
+    let world = World::new().await;
+    let group = |name: &str, der: &[u8]| {
+        let pem = pem::encode(pem::CERTIFICATE, der);
+        entry(EntryKind::Group, name, x509(pem, None))
+    };
+    world.made(group("root", &top)).await;
+    world.made(group("factory", &below)).await;
+    for decoy in [&forged, &crossed] {
+        for place in 0..3 {
+            let mut sent = vec![last.clone(), below.clone()];
+            sent.insert(place, decoy.clone());
+            let shown = by_certificate("x509-9", &own, sent);
+            world.switch(EntryKind::Group, "factory", false).await;
+            assert_eq!(
+                code(world.registers(&shown).await),
+                Code::EntryDisabled,
+                "{place}"
+            );
+        }
+    }
+    world.switch(EntryKind::Group, "factory", true).await;
+    let sent = vec![forged, last, below];
+    let told = world
+        .registers(&by_certificate("x509-9", &own, sent))
+        .await
+        .unwrap();
+    assert_eq!(told.registration.entry, "factory");
+}
+
+#[tokio::test]
+async fn a_shared_key_that_a_certificate_replaced_does_not_come_back() {
+    let world = World::new().await;
+    let group = world.group("line-1").await;
+    let grouped = hmac(&group, b"sn-1");
+    let own = world.individual("sn-2").await;
+    for (id, key) in [("sn-1", &grouped), ("sn-2", &own)] {
+        let device = format!("thermo-{id}");
+        world.register(id, key).await.unwrap();
+        world.at_hub(&device, key).await.unwrap();
+        let token = world.token_for(id).await;
+        let enrolled = world.enroll(&Key::new(), id, &token).await.unwrap();
+        world.verify(&enrolled.certificate).await.unwrap();
+        assert_eq!(code(world.register(id, key).await), Code::DeviceExists);
+        assert_eq!(
+            code(world.at_hub(&device, key).await),
+            Code::RegistrationEnded
+        );
+        world.verify(&enrolled.certificate).await.unwrap();
+        // An operator may want it so.
+        world
+            .does(&device, DeviceAct::Release { new_key: true })
+            .await;
+        world.register(id, key).await.unwrap();
+        world.at_hub(&device, key).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_entry_of_its_own_shuts_a_groups_device_out_at_the_hub_too() {
+    let world = World::new().await;
+    let group = world.group("line-1").await;
+    let (one, two) = (hmac(&group, b"sn-1"), hmac(&group, b"sn-2"));
+    for (id, key) in [("sn-1", &one), ("sn-2", &two)] {
+        world.register(id, key).await.unwrap();
+    }
+    world.at_hub("thermo-sn-1", &one).await.unwrap();
+    let own = world.individual("sn-1").await;
+    assert_eq!(
+        code(world.at_hub("thermo-sn-1", &one).await),
+        Code::RegistrationEnded
+    );
+    world.switch(EntryKind::Individual, "sn-1", false).await;
+    assert_eq!(
+        code(world.at_hub("thermo-sn-1", &one).await),
+        Code::EntryDisabled
+    );
+    // Nobody else is told, and nobody else is shut out.
+    assert_eq!(
+        code(world.at_hub("thermo-sn-1", &[7; 32]).await),
+        Code::EntryProofWrong
+    );
+    world.at_hub("thermo-sn-2", &two).await.unwrap();
+    world.switch(EntryKind::Individual, "sn-1", true).await;
+    world.register("sn-1", &own).await.unwrap();
+    world.at_hub("thermo-sn-1", &own).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_hardware_id_is_one_registration_id() {
+    let world = World::new().await;
+    let group = world.group("line-1").await;
+    for (id, own) in [
+        ("custom:foo", "foo"),
+        ("esp-mac:a1:b2:c3:d4:e5:f6", "esp-mac:a1b2c3d4e5f6"),
+        ("esp-mac:a1-b2-c3-d4-e5-f6", "esp-mac:a1b2c3d4e5f6"),
+    ] {
+        let shown = EntryShown::SharedKey(world.signed("x", &group));
+        let refused = Newcomer::new(id, shown).unwrap_err();
+        assert_eq!(refused.code, Code::HardwareInvalid);
+        assert!(refused.detail.unwrap().contains(own), "{id}");
+        let named = entry(EntryKind::Individual, id, Attestation::SymmetricKey);
+        assert!(named.check().unwrap_err().to_string().contains(own), "{id}");
+        let named = entry(EntryKind::Individual, own, Attestation::SymmetricKey);
+        named.check().unwrap();
+    }
+    // What no device can call itself is no device's entry.
+    for id in ["sn-", "none", "stm32:xyz"] {
+        let named = entry(EntryKind::Individual, id, Attestation::SymmetricKey);
+        assert!(named.check().is_err(), "{id}");
+    }
+    world
+        .register(
+            "ESP-MAC:A1B2C3D4E5F6",
+            &hmac(&group, b"esp-mac:a1b2c3d4e5f6"),
+        )
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn who_writes_its_id_in_another_way_is_heard_in_that_way() {
+    let world = World::new().await;
+    let group = world.group("line-1").await;
+    let (lower, upper) = (hmac(&group, b"sn-1"), hmac(&group, b"SN-1"));
+    world.register("sn-1", &lower).await.unwrap();
+    world.at_hub("thermo-sn-1", &lower).await.unwrap();
+    let told = world.register("SN-1", &upper).await.unwrap();
+    assert_eq!(told.registration.presented, "SN-1");
+    let member = world.at_hub("thermo-sn-1", &upper).await.unwrap();
+    // It is no other device, and has been here before.
+    assert!(!member.first_use);
+    let file = world.device("thermo-sn-1").await;
+    assert_eq!(file.device.step, Step::Provisioned);
+}
+
+#[tokio::test]
+async fn a_hub_with_a_new_name_is_told_to_whoever_is_in() {
+    let world = World::new().await;
+    let key = world.individual("sn-1").await;
+    world.register("sn-1", &key).await.unwrap();
+    world.at_hub("thermo-sn-1", &key).await.unwrap();
+    let product = Product {
+        doors: Some(vec![Door::Est]),
+        allowlist: true,
+        approval: true,
+        ..Product::named("thermo")
+    };
+    world.apply(product).await;
+    let newcomer = world.by_key("sn-1", &key);
+    let (road, origin, now) = (&world.road, origin(), world.now());
+    let told = road.entry_register(&newcomer, "hub-2.example", &origin, &chance, now);
+    assert_eq!(told.await.unwrap().registration.hub, "hub-2.example");
+    let file = world.device("thermo-sn-1").await;
+    assert_eq!(file.device.step, Step::Provisioned);
+}
+
+#[tokio::test]
+async fn a_keys_first_use_ends_nothing_that_was_asked_for_after_it() {
+    let world = World::new().await;
+    let key = world.individual("sn-1").await;
+    world.register("sn-1", &key).await.unwrap();
+    world.pass(5);
+    let token = world.token_for("sn-1").await;
+    let enrolled = world.enroll(&Key::new(), "sn-1", &token).await.unwrap();
+    assert!(world.at_hub("thermo-sn-1", &key).await.unwrap().first_use);
+    // The certificate is the successor: it is used, and takes the key's place.
+    world.verify(&enrolled.certificate).await.unwrap();
+    assert_eq!(
+        code(world.at_hub("thermo-sn-1", &key).await),
+        Code::RegistrationEnded
+    );
+}
+
+#[tokio::test]
+async fn a_chain_whose_time_is_wrong_is_no_guess() {
+    let world = World::new().await;
+    let maker = Maker::new("Acme", None, true);
+    let root = x509(maker.root(), None);
+    world.made(entry(EntryKind::Group, "all", root)).await;
+    let tomorrow = maker.device_from(
+        "x509-1",
+        &Key::new(),
+        START.plus(86_400),
+        START.plus(2 * YEARS),
+    );
+    let over = maker.device_from("x509-1", &Key::new(), START.plus(-90_000), START.plus(-9));
+    for _ in 0..12 {
+        for (certificate, want) in [
+            (&tomorrow, Code::CertificateNotYetValid),
+            (&over, Code::CertificateExpired),
+        ] {
+            let shown = by_certificate("x509-1", certificate, maker.chain());
+            assert_eq!(code(world.registers(&shown).await), want);
+        }
+    }
+}
+
+/// The signature of an ECDSA certificate can be written in two ways, and what was revoked is the key's.
+#[tokio::test]
+async fn a_revoked_certificate_does_not_come_back_with_another_writing_of_its_signature() {
+    let world = World::new().await;
+    let maker = Maker::new("Acme", None, false);
+    let root = x509(maker.root(), None);
+    world.made(entry(EntryKind::Group, "all", root)).await;
+    let key = Key::new();
+    let certificate = maker.device("x509-1", &key);
+    let told = world
+        .registers(&by_certificate("x509-1", &certificate, Vec::new()))
+        .await
+        .unwrap();
+    let revoke = DeviceAct::Revoke {
+        reason: RevocationReason::KeyCompromise,
+        note: "stolen".into(),
+    };
+    world.does(told.device.as_str(), revoke).await;
+    let release = DeviceAct::Release { new_key: true };
+    world.does(told.device.as_str(), release).await;
+    // Signed anew by the same authority: other bytes, the same device and key.
+    let again = loop {
+        let again = maker.device("x509-1", &key);
+        if again != certificate {
+            break again;
+        }
+    };
+    for der in [&certificate, &again] {
+        let shown = by_certificate("x509-1", der, Vec::new());
+        assert_eq!(
+            code(world.registers(&shown).await),
+            Code::CertificateRevoked
+        );
+    }
+    let replaced = maker.device("x509-1", &Key::new());
+    world
+        .registers(&by_certificate("x509-1", &replaced, Vec::new()))
+        .await
+        .unwrap();
 }

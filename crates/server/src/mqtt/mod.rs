@@ -163,7 +163,8 @@ impl<L: Ledger, S: Signer> Mqtt<L, S> {
         let login = HubLogin::parse(&greeting.client_id, user_name)
             .map_err(|error| noted(unreadable(&error)))?;
         if let Some(token) = password(greeting).map_err(noted)? {
-            let _place = self.gate.enter().ok_or(Code::Busy)?;
+            // A signature that nobody has looked at yet takes no member's place.
+            let _place = self.gate.enter_new().ok_or(Code::Busy)?;
             self.dps.at_hub(&login, token, origin).await?;
             return Ok(Judged::In(Speaker::AtHub(login.device_id)));
         }

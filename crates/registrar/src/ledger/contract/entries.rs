@@ -7,8 +7,9 @@ use super::*;
 use crate::entries::definition::{Attestation, Entry};
 use crate::ledger::{
     Acted, Claimed, DeviceAct, DeviceState, EntryAct, EntryEvidence, EntryFacts, EntryGrant,
-    EntryKind, EntryQuery, EntryRecord, EntryRegistration, KeySlot, MOST_KEY_GROUPS, NewEntry,
-    RegistrationCertificate, RegistrationGrant, RevocationReason, SealedKeys, SharedKeyFacts,
+    EntryKind, EntryQuery, EntryRecord, EntryRegistration, KeyJudged, KeySlot, MOST_KEY_GROUPS,
+    NewEntry, RegistrationCertificate, RegistrationGrant, RevocationReason, SealedKeys,
+    SharedKeyFacts,
 };
 
 const GROUP: &str = "line-1";
@@ -91,8 +92,13 @@ impl<P: Place> Bench<P> {
     }
 
     async fn key_used(&mut self, n: u8) -> SharedKeyFacts {
+        let judged = self.key_facts(n).await.unwrap().judged();
+        self.key_used_as(n, judged).await
+    }
+
+    async fn key_used_as(&mut self, n: u8, judged: KeyJudged) -> SharedKeyFacts {
         let (id, ledger) = (device_id(n), self.open().await);
-        let used = ledger.shared_key_verify(&id, "mqtt from 10.0.0.1", NOW.plus(4));
+        let used = ledger.shared_key_verify(&id, judged, "mqtt from 10.0.0.1", NOW.plus(4));
         used.await.unwrap().unwrap()
     }
 
@@ -501,6 +507,30 @@ pub async fn the_first_use_of_a_shared_key_provisions_the_device<P: Place>(bench
         .entry_done(EntryKind::Group, GROUP, EntryAct::Disable)
         .await;
     assert_eq!(bench.key_used(3).await.device.step, Step::Verify);
+    assert_eq!(bench.told("shared-key-verified").await, 1);
+}
+
+/// A key that was judged by an entry or a registration that has changed since may be none any more.
+pub async fn a_shared_key_is_used_as_it_was_judged<P: Place>(bench: &mut Bench<P>) {
+    bench.key_group().await;
+    bench.with_key(1).await;
+    let judged = bench.key_facts(1).await.unwrap().judged();
+    for other in [
+        KeyJudged {
+            entry: judged.entry + 1,
+            ..judged
+        },
+        KeyJudged {
+            registration: judged.registration + 1,
+            ..judged
+        },
+    ] {
+        let after = bench.key_used_as(1, other).await;
+        assert_eq!(after.registration.verified_at, None);
+        assert_eq!(after.device.step, Step::Verify);
+    }
+    let after = bench.key_used_as(1, judged).await;
+    assert_eq!(after.device.step, Step::Provisioned);
     assert_eq!(bench.told("shared-key-verified").await, 1);
 }
 

@@ -77,7 +77,7 @@ impl Maker {
         self.device_from(name, key, START.plus(-86_400), START.plus(9 * YEARS))
     }
 
-    fn device_from(&self, name: &str, key: &Key, from: UnixTime, until: UnixTime) -> Vec<u8> {
+    pub fn device_from(&self, name: &str, key: &Key, from: UnixTime, until: UnixTime) -> Vec<u8> {
         let (issuer, issuer_key) = match &self.below {
             Some((der, key)) => (der, key),
             None => (&self.root, &self.root_key),
@@ -91,7 +91,7 @@ impl Maker {
     }
 }
 
-fn authority(
+pub fn authority(
     name: &str,
     key: &Key,
     issuer: &str,
@@ -731,4 +731,26 @@ async fn another_certificate_under_a_number_of_ours_is_nobody() {
     };
     let arrived = arrive(&fleet.world, &shown).await;
     assert_eq!(code(arrived), Code::CertificateIssuerUnknown);
+}
+
+/// A certificate that waits for an operator's word does not come in behind another credential.
+#[tokio::test]
+async fn a_device_that_comes_in_otherwise_leaves_the_certificate_that_waited_outside() {
+    let jitr = |ca: &mut RegisteredCa| ca.auto = AutoRegistration::Jitr;
+    let maker = Maker::new("Acme", None, false);
+    let fleet = Fleet::with(World::new().await, maker, jitr).await;
+    let waiting = fleet.maker.device("sn-1", &Key::new());
+    assert_eq!(code(fleet.connect(&waiting).await), Code::ApprovalPending);
+    let token = fleet.world.token_for("sn-1").await;
+    let key = Key::new();
+    let enrolled = fleet.world.enroll(&key, "sn-1", &token).await.unwrap();
+    assert_eq!(
+        code(fleet.connect(&waiting).await),
+        Code::CertificateRevoked
+    );
+    fleet.world.verify(&enrolled.certificate).await.unwrap();
+    assert_eq!(
+        code(fleet.connect(&waiting).await),
+        Code::CertificateRevoked
+    );
 }

@@ -8,10 +8,10 @@ use imprint_registrar::ledger::{
     ClaimAct, ClaimAlarm, ClaimCertificateGrant, ClaimRecord, ClaimState, Claimed, Credential,
     CrlFacts, CrlRecord, Definitions, DeviceAct, DeviceFile, DeviceFilter, DeviceRecord, EntryAct,
     EntryFacts, EntryGrant, EntryKind, EntryQuery, EntryRecord, EntryRegistration, Facts,
-    FactsQuery, ForeignClaimCertificate, Grant, Intention, KeyFingerprint, NewEntry, NewToken,
-    PendingGrant, PendingRecord, RefusalSample, Registered, RegistrationFacts, RegistrationGrant,
-    RegistrationQuery, Report, Settlement, SharedKeyFacts, ThingFilter, ThingRecord, TokenAct,
-    TokenAlarm, TokenFilter, TokenRecord, Wait, Waited,
+    FactsQuery, ForeignClaimCertificate, Grant, Intention, KeyFingerprint, KeyJudged, NewEntry,
+    NewToken, PendingGrant, PendingRecord, RefusalSample, Registered, RegistrationFacts,
+    RegistrationGrant, RegistrationQuery, Report, Settlement, SharedKeyFacts, ThingFilter,
+    ThingRecord, TokenAct, TokenAlarm, TokenFilter, TokenRecord, Wait, Waited,
 };
 use imprint_registrar::product::Product;
 use imprint_registrar::serial::Serial;
@@ -96,7 +96,7 @@ impl Ledger for Outage {
         entry_facts(query: &EntryQuery, now: UnixTime) -> EntryFacts;
         entry_register(grant: EntryGrant, now: UnixTime) -> Claimed<EntryRegistration>;
         shared_key_facts(device: &str) -> Option<SharedKeyFacts>;
-        shared_key_verify(device: &DeviceId, evidence: &str, now: UnixTime)
+        shared_key_verify(device: &DeviceId, judged: KeyJudged, evidence: &str, now: UnixTime)
             -> Option<SharedKeyFacts>;
         journal_chain(limit: u32) -> u64;
         journal_read(after: u64, limit: u32) -> Vec<JournalRow>;
