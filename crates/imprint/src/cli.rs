@@ -56,6 +56,9 @@ pub(crate) enum Command {
     /// Entries: devices, or groups of them, that register with Azure's SDKs.
     #[command(subcommand)]
     Entry(Entry),
+    /// Keys for scripts that make and read entries by Azure's service API.
+    #[command(subcommand)]
+    ServiceKey(ServiceKey),
     /// Provisioning templates.
     #[command(subcommand)]
     Template(Template),
@@ -90,6 +93,9 @@ pub(crate) enum Command {
     Ca(Ca),
     /// What runs here, and for which products.
     Status,
+    /// Look at the server's directory, running or not: what is wrong, or will be. It mends nothing. Exit
+    /// code 1 if something is.
+    Doctor,
     /// A device on Linux. Exit codes of its own: see `imprint agent --help`.
     #[command(subcommand, after_help = AGENT_EXIT_CODES)]
     Agent(AgentCommand),
@@ -573,6 +579,9 @@ pub(crate) enum Entry {
     Enable(EntryName),
     /// Let nobody register by an entry, and hear nobody by its keys. Devices with certificates stay.
     Disable(EntryName),
+    /// Forget an entry and its keys. Devices that are registered by it are not heard any more, unless
+    /// they have got a certificate of this server since.
+    Delete(EntryName),
     /// Put another key into a slot. Devices that use the other slot notice nothing.
     Rotate(EntryRotate),
     /// Print the key of one device of a group, to be written into it: the group's key stays here.
@@ -584,6 +593,32 @@ pub(crate) enum Entry {
         /// Derive it from the group's second key.
         #[arg(long)]
         secondary: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServiceKey {
+    /// Make a key for the entries of one product, and print the connection string: once, and never
+    /// again.
+    New {
+        /// Its name: 1 to 64 letters, digits, '-', '_' and '.'.
+        name: String,
+        /// The product whose entries it is for.
+        #[arg(long, value_name = "P")]
+        product: String,
+        /// What its holder may do: `read`, `write`, or `keys`, which is to ask for entries' keys as well.
+        #[arg(long, default_value = "write", value_name = "ACCESS")]
+        access: String,
+        /// The name by which scripts reach the admin listener, without a port; without: the hub's.
+        #[arg(long, value_name = "HOST")]
+        host: Option<String>,
+    },
+    /// List service keys. The keys themselves are not shown.
+    List,
+    /// Take a key back: nobody is heard by it any more. Entries that were made by it stay.
+    Revoke {
+        /// Its name.
+        name: String,
     },
 }
 

@@ -11,6 +11,7 @@ mod commands;
 mod demo;
 mod desk;
 mod directory;
+mod doctor;
 mod drill;
 mod duration;
 mod init;
@@ -67,6 +68,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Template(cli::Template::Check { file }) => commands::template::check(&file, json)?,
         Command::Key(order) => key::run(&order, json)?,
+        Command::Doctor => doctor::run(&cli.dir, json).await?,
         command => {
             // On a stopped directory there is no server's log to say what went wrong aside.
             tracing_subscriber::fmt()

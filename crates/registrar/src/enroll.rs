@@ -465,7 +465,10 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         let Some(shown) = &facts.shown else {
             return Ok(false);
         };
-        if shown.certificate.state != CertificateState::Issued || !usable(shown.device.state) {
+        if shown.certificate.state != CertificateState::Issued
+            || !usable(shown.device.state)
+            || shown.registration_over
+        {
             return Ok(false);
         }
         let evidence = format!("{} from {}", origin.door, origin.address);

@@ -111,6 +111,7 @@ fn stand(
                 return Err(Code::ApprovalPending.into());
             }
             certificate_is_good(&shown.certificate)?;
+            registration_is_there(shown)?;
             if ask.kind == Kind::Reenroll {
                 same_subject(ask.csr, shown)?;
             }
@@ -229,6 +230,14 @@ pub(crate) fn device_is_good(device: Option<&DeviceRecord>) -> Result<(), Refusa
         Some(reason) => refusal.detail(format!("{}: {reason}", device.id)),
         None => refusal,
     })
+}
+
+/// Whether the registration by which an entry brought a certificate in still holds.
+pub(crate) fn registration_is_there(shown: &Credential) -> Result<(), Refusal> {
+    if shown.registration_over {
+        return Err(Code::RegistrationEnded.into());
+    }
+    Ok(())
 }
 
 /// Whether a certificate on record may still be used.

@@ -10,7 +10,7 @@ use crate::ledger::{
 };
 use crate::limits::Guess;
 use crate::pace::DOORSTEP_MS;
-use crate::permit::{certificate_is_good, device_is_good};
+use crate::permit::{certificate_is_good, device_is_good, registration_is_there};
 use crate::product::Product;
 use crate::refusal::{Code, Refusal, Retry};
 use crate::serial::Serial;
@@ -339,7 +339,7 @@ fn may_speak(shown: &Credential) -> Result<(), Refusal> {
         certificate_is_good(certificate)?;
     }
     if usable(device.state) {
-        return Ok(());
+        return registration_is_there(shown);
     }
     let code = match device.state {
         S::Quarantined => Code::DeviceQuarantined,

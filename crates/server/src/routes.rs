@@ -33,6 +33,7 @@ pub(crate) fn all<L: Ledger, S: Signer>(shelf: &Shelf) -> Vec<Route> {
         route("mqtts", "PUBLISH", &name)
     }));
     routes.extend(operators::OPEN.map(|path| route("admin", "GET", path)));
+    routes.extend(admin::service::ROUTES.map(|(method, path)| route("admin", method, path)));
     for (path, item) in admin::openapi::<L, S>().paths.paths {
         let methods = [
             ("GET", item.get.is_some()),

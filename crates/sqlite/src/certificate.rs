@@ -15,7 +15,10 @@ use crate::change::Change;
 use crate::decode::Columns;
 use crate::device::{self, Device, device_columns};
 use crate::fault::Fault;
-use crate::product;
+use crate::{product, registration};
+
+/// How the issuer of a certificate is written down that an entry brought in.
+const BY_ENTRY: &str = "registered:entry/";
 
 /// A certificate with its number.
 pub(crate) struct Certificate {
@@ -159,12 +162,16 @@ pub(crate) fn credential(
         return Ok(None);
     };
     let product = product?;
+    // Only certificates that entries brought in can end with one.
+    let registration_over = certificate.issuer.starts_with(BY_ENTRY)
+        && registration::certificate_is_over(db, device.number)?;
     Ok(Some((
         device.number,
         Credential {
             certificate,
             device: device.record,
             product,
+            registration_over,
         },
     )))
 }

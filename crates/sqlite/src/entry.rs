@@ -105,8 +105,25 @@ pub(crate) fn by_number(db: &Connection, number: i64) -> Result<Entry, Fault> {
 }
 
 pub(crate) fn list(db: &Connection) -> Result<Vec<EntryRecord>, Fault> {
-    let mut statement = db.prepare_cached(select_entry!("ORDER BY e.kind, e.name"))?;
+    let sql = select_entry!("WHERE e.deleted_at IS NULL ORDER BY e.kind, e.name");
+    let mut statement = db.prepare_cached(sql)?;
     let rows = statement.query_map([], read)?;
+    rows.map(|row| Ok(finish(row?)?.record)).collect()
+}
+
+pub(crate) fn page(
+    db: &Connection,
+    kind: EntryKind,
+    product: &str,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<EntryRecord>, Fault> {
+    let sql = select_entry!(
+        "WHERE e.kind = ?1 AND e.product = ?2 AND e.name > ?3 AND e.deleted_at IS NULL
+         ORDER BY e.name LIMIT ?4"
+    );
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map((kind.as_str(), product, after, limit), read)?;
     rows.map(|row| Ok(finish(row?)?.record)).collect()
 }
 
@@ -217,6 +234,11 @@ pub(crate) fn act(
     let Some(entry) = by_name(change.db, kind, name)? else {
         return Ok(Acted::Absent);
     };
+    if let EntryAct::Replace { version, .. } | EntryAct::Delete { version } = act
+        && version.is_some_and(|version| version != entry.record.version)
+    {
+        return Ok(Acted::NotNow { state: "changed" });
+    }
     match act {
         EntryAct::Enable if entry.record.enabled => {}
         EntryAct::Disable if !entry.record.enabled => {}
@@ -225,6 +247,14 @@ pub(crate) fn act(
         EntryAct::Key { slot, sealed } => put_key(change, &entry, *slot, sealed)?,
         EntryAct::StorageKey { public } if entry.record.storage_key.as_ref() == Some(public) => {}
         EntryAct::StorageKey { public } => put_storage_key(change, &entry, public)?,
+        EntryAct::Replace { new, .. } => replace(change, &entry, new)?,
+        EntryAct::Reveal => {
+            change.journal("entry-keys-revealed", &subject_of(&entry), &json!({}))?;
+        }
+        EntryAct::Delete { .. } => {
+            delete(change, &entry)?;
+            return Ok(Acted::Done(entry.record));
+        }
     }
     Ok(Acted::Done(by_number(change.db, entry.number)?.record))
 }
@@ -243,6 +273,59 @@ fn switch(change: &Change<'_>, entry: &Entry, enabled: bool) -> Result<(), Fault
         "entry-disabled"
     };
     change.journal(kind, &subject_of(entry), &json!({}))
+}
+
+/// Nothing is written where nothing differs. Keys that are not given stay.
+fn replace(change: &Change<'_>, entry: &Entry, new: &NewEntry) -> Result<(), Fault> {
+    let SealedKeys { primary, secondary } = &new.keys;
+    let record = &entry.record;
+    let same = record.entry == new.entry && record.enabled == new.enabled;
+    if same && primary.is_none() && secondary.is_none() {
+        return Ok(());
+    }
+    let definition = serde_json::to_value(&new.entry)
+        .map_err(|error| Fault::Broken(format!("entry {}: {error}", new.entry.name)))?;
+    change
+        .db
+        .prepare_cached(
+            "UPDATE entry
+             SET definition = ?2, enabled = ?3, primary_key = coalesce(?4, primary_key),
+                 secondary_key = coalesce(?5, secondary_key), primary_subject = ?6,
+                 secondary_subject = ?7, updated_at = ?8, version = version + 1
+             WHERE number = ?1",
+        )?
+        .execute((
+            entry.number,
+            definition.to_string(),
+            new.enabled,
+            primary.as_deref(),
+            secondary.as_deref(),
+            new.subjects.first(),
+            new.subjects.get(1),
+            change.now.0,
+        ))?;
+    let slots = [("primary", primary), ("secondary", secondary)];
+    let keys = slots.into_iter().filter(|(_, key)| key.is_some());
+    let keys: Vec<_> = keys.map(|(slot, _)| slot).collect();
+    let detail = json!({ "entry": definition, "enabled": new.enabled, "keys": keys });
+    change.journal("entry-changed", &subject_of(entry), &detail)
+}
+
+/// Registrations name the row, so it stays: without keys, findable by nobody. They are over with it,
+/// however many they are, because each of them is read together with its entry.
+fn delete(change: &Change<'_>, entry: &Entry) -> Result<(), Fault> {
+    change
+        .db
+        .prepare_cached(
+            "UPDATE entry
+             SET name = name || '#' || number, enabled = 0, primary_key = NULL,
+                 secondary_key = NULL, primary_subject = NULL, secondary_subject = NULL,
+                 updated_at = ?2, version = version + 1, deleted_at = ?2
+             WHERE number = ?1",
+        )?
+        .execute((entry.number, change.now.0))?;
+    let detail = json!({ "registered": entry.record.registered });
+    change.journal("entry-deleted", &subject_of(entry), &detail)
 }
 
 /// That it was changed is told; the key is not.

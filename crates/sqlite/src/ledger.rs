@@ -10,8 +10,9 @@ use imprint_registrar::ledger::{
     EntryFacts, EntryGrant, EntryKind, EntryQuery, EntryRecord, EntryRegistration, Facts,
     FactsQuery, ForeignClaimCertificate, Grant, Intention, KeyFingerprint, KeyJudged, NewEntry,
     NewToken, PendingGrant, PendingRecord, RefusalSample, Registered, RegistrationFacts,
-    RegistrationGrant, RegistrationQuery, Report, RequestOrigin, Settlement, SharedKeyFacts,
-    ThingFilter, ThingRecord, TokenAct, TokenAlarm, TokenFilter, TokenRecord, Wait, Waited,
+    RegistrationGrant, RegistrationQuery, Report, RequestOrigin, ServiceKeyRecord, Settlement,
+    SharedKeyFacts, ThingFilter, ThingRecord, TokenAct, TokenAlarm, TokenFilter, TokenRecord, Wait,
+    Waited,
 };
 use imprint_registrar::registry::Registry;
 use imprint_registrar::{Ledger, LedgerError, Product, Serial};
@@ -21,7 +22,7 @@ use crate::fault::Fault;
 use crate::{
     Sqlite, allow, certificate, chain, claim, claim_certificate, crl, cursor, definition, device,
     device_act, entry, notes, pending, product, register, registration, registration_facts,
-    registry, road, road_facts, settle, thing, token, token_act, verify,
+    registry, road, road_facts, service_key, settle, thing, token, token_act, verify,
 };
 
 impl Ledger for Sqlite {
@@ -443,6 +444,19 @@ impl Ledger for Sqlite {
         self.trusted()?.list(entry::list).await
     }
 
+    async fn entry_page(
+        &self,
+        kind: EntryKind,
+        product: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<EntryRecord>, LedgerError> {
+        let (product, after) = (product.to_owned(), after.to_owned());
+        self.trusted()?
+            .list(move |db| entry::page(db, kind, &product, &after, limit))
+            .await
+    }
+
     async fn entry_get(
         &self,
         kind: EntryKind,
@@ -463,6 +477,60 @@ impl Ledger for Sqlite {
         let name = name.to_owned();
         let act = move |change: &Change<'_>| entry::act(change, kind, &name, &act);
         Ok(self.change(actor.to_owned(), now, act).await?)
+    }
+
+    async fn entry_registrations(
+        &self,
+        kind: EntryKind,
+        entry: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<EntryRegistration>, LedgerError> {
+        let (entry, after) = (entry.to_owned(), after.to_owned());
+        self.trusted()?
+            .list(move |db| registration::list(db, kind, &entry, &after, limit))
+            .await
+    }
+
+    async fn registration_end(
+        &self,
+        id: &str,
+        version: Option<u64>,
+        actor: &str,
+        now: UnixTime,
+    ) -> Result<Acted<EntryRegistration>, LedgerError> {
+        let id = id.to_owned();
+        let end = move |change: &Change<'_>| registration::end_by_id(change, &id, version);
+        Ok(self.change(actor.to_owned(), now, end).await?)
+    }
+
+    async fn service_key_add(
+        &self,
+        key: ServiceKeyRecord,
+        actor: &str,
+        now: UnixTime,
+    ) -> Result<Acted<ServiceKeyRecord>, LedgerError> {
+        let add = move |change: &Change<'_>| service_key::add(change, &key);
+        Ok(self.change(actor.to_owned(), now, add).await?)
+    }
+
+    async fn service_key_list(&self) -> Result<Vec<ServiceKeyRecord>, LedgerError> {
+        self.trusted()?.one(service_key::list)
+    }
+
+    async fn service_key_get(&self, name: &str) -> Result<Option<ServiceKeyRecord>, LedgerError> {
+        self.trusted()?.one(|db| service_key::by_name(db, name))
+    }
+
+    async fn service_key_delete(
+        &self,
+        name: &str,
+        actor: &str,
+        now: UnixTime,
+    ) -> Result<Acted<ServiceKeyRecord>, LedgerError> {
+        let name = name.to_owned();
+        let delete = move |change: &Change<'_>| service_key::delete(change, &name);
+        Ok(self.change(actor.to_owned(), now, delete).await?)
     }
 
     async fn entry_facts(

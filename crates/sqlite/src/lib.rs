@@ -37,6 +37,7 @@ mod registration_facts;
 mod registry;
 mod road;
 mod road_facts;
+mod service_key;
 mod settle;
 mod thing;
 mod token;

@@ -2,8 +2,9 @@
 
 use imprint_identity::{DeviceId, Step};
 use imprint_registrar::ledger::{
-    Claimed, DeviceRecord, DeviceState, EntryGrant, EntryKind, EntryRecord, EntryRegistration,
-    Generation, KeyJudged, RegistrationCertificate, RevocationReason, SharedKeyFacts,
+    Acted, Claimed, DeviceRecord, DeviceState, EntryGrant, EntryKind, EntryRecord,
+    EntryRegistration, Generation, KeyJudged, RegistrationCertificate, RevocationReason,
+    SharedKeyFacts,
 };
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde_json::json;
@@ -25,8 +26,9 @@ pub(crate) struct Registration {
 macro_rules! select_registration {
     ($where:literal) => {
         concat!(
-            "SELECT r.number, r.entry, r.device, r.id, r.presented, e.kind, e.name, d.name, r.hub,
-                    r.shared_key, r.live, r.created_at, r.updated_at, r.verified_at, r.version
+            "SELECT r.number, r.entry, r.device, r.id, r.presented, e.kind, e.definition ->> '$.name',
+                    d.name, r.hub, r.shared_key, r.live AND e.deleted_at IS NULL, r.created_at,
+                    r.updated_at, r.verified_at, r.version
              FROM registration r JOIN entry e ON e.number = r.entry
                                  JOIN device d ON d.number = r.device ",
             $where
@@ -76,6 +78,46 @@ pub(crate) fn of_device(db: &Connection, device: i64) -> Result<Option<Registrat
         .prepare_cached(sql)?
         .query_row([device], read)
         .optional()?)
+}
+
+/// Those by an entry that is there, after this id.
+pub(crate) fn list(
+    db: &Connection,
+    kind: EntryKind,
+    entry: &str,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<EntryRegistration>, Fault> {
+    let sql = select_registration!(
+        "WHERE e.kind = ?1 AND e.name = ?2 AND r.id > ?3 ORDER BY r.id LIMIT ?4"
+    );
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map((kind.as_str(), entry, after, limit), read)?;
+    rows.map(|row| Ok(row?.record)).collect()
+}
+
+/// Ends a registration, of this version where one is named. The device may register again.
+pub(crate) fn end_by_id(
+    change: &Change<'_>,
+    id: &str,
+    version: Option<u64>,
+) -> Result<Acted<EntryRegistration>, Fault> {
+    let Some(found) = by_id(change.db, id)? else {
+        return Ok(Acted::Absent);
+    };
+    if version.is_some_and(|version| version != found.record.version) {
+        return Ok(Acted::NotNow { state: "changed" });
+    }
+    end(change, found.device, "an operator ended it")?;
+    let ended = by_id(change.db, id)?;
+    Ok(ended.map_or(Acted::Absent, |ended| Acted::Done(ended.record)))
+}
+
+/// Whether what a device was registered with by a certificate is over, so that the certificate is no
+/// credential either.
+pub(crate) fn certificate_is_over(db: &Connection, device: i64) -> Result<bool, Fault> {
+    let found = of_device(db, device)?;
+    Ok(found.is_some_and(|one| !one.record.shared_key && !one.record.live))
 }
 
 /// Whether a device has a shared key that is heard.

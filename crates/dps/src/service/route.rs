@@ -78,6 +78,9 @@ impl ServiceCall {
         let route = match *words.as_slice() {
             ["", "enrollments"] => post(Route::EnrollmentBulk)?,
             ["", "enrollmentgroups"] => post(Route::GroupBulk)?,
+            // One SDK writes a slash at the end of these.
+            ["", "enrollments", ""] if method == "POST" => Route::EnrollmentBulk,
+            ["", "enrollmentgroups", ""] if method == "POST" => Route::GroupBulk,
             // `query` is no id where it is asked by POST; by any other method it may be one.
             ["", "enrollments", "query"] if method == "POST" => Route::EnrollmentQuery,
             ["", "enrollmentgroups", "query"] if method == "POST" => Route::GroupQuery,
@@ -185,6 +188,8 @@ mod tests {
                 Route::EnrollmentGet(RegistrationId::new("query").unwrap()),
             ),
             ("POST", "/enrollments", Route::EnrollmentBulk),
+            ("POST", "/enrollments/", Route::EnrollmentBulk),
+            ("POST", "/enrollmentGroups/", Route::GroupBulk),
             ("GET", "/enrollmentGroups/dev%2D1", Route::GroupGet(id())),
             ("PUT", "/enrollmentGroups/dev-1", Route::GroupPut(id())),
             (

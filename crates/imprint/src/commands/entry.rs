@@ -99,6 +99,10 @@ pub(super) async fn run(
         }
         Entry::Enable(name) => switch(desk, &name, "enable", json).await,
         Entry::Disable(name) => switch(desk, &name, "disable", json).await,
+        Entry::Delete(name) => {
+            let text = desk.ask(Method::DELETE, &path(&name), None::<&()>).await?;
+            shown(text, json, show)
+        }
         Entry::Rotate(order) => rotate(desk, order, files, json).await,
         Entry::Key {
             group,

@@ -11,6 +11,7 @@ mod entry;
 mod events;
 mod fleet_file;
 mod journal;
+mod service_key;
 pub(crate) mod template;
 mod token;
 mod why;
@@ -20,7 +21,8 @@ use imprint_registrar::Fleet;
 use imprint_server::admin::views::CaRegistration;
 
 use crate::cli::{
-    Allow, Apply, Ca, Claim, Command, Device, Entry, Events, Journal, Template, Thing, Token,
+    Allow, Apply, Ca, Claim, Command, Device, Entry, Events, Journal, ServiceKey, Template, Thing,
+    Token,
 };
 use crate::desk::Desk;
 use crate::outcome::Outcome;
@@ -40,6 +42,7 @@ pub(crate) enum Prepared {
         order: Entry,
         files: entry::Files,
     },
+    ServiceKey(ServiceKey),
     Template(Template),
     Thing(Thing),
     Token(Token),
@@ -87,6 +90,7 @@ pub(crate) fn prepare(command: Command) -> anyhow::Result<Prepared> {
             files: entry::prepare(&order)?,
             order,
         },
+        Command::ServiceKey(order) => Prepared::ServiceKey(order),
         Command::Template(order) => Prepared::Template(order),
         Command::Thing(order) => Prepared::Thing(order),
         Command::Token(order) => {
@@ -131,6 +135,7 @@ pub(crate) async fn run(desk: &mut Desk, command: Prepared, json: bool) -> anyho
         Prepared::Export => apply::export(desk, json).await,
         Prepared::Claim { order, certificate } => claim::run(desk, order, certificate, json).await,
         Prepared::Entry { order, files } => entry::run(desk, order, files, json).await,
+        Prepared::ServiceKey(order) => service_key::run(desk, order, json).await,
         Prepared::Template(order) => template::run(desk, order, json).await,
         Prepared::Thing(order) => template::things(desk, order, json).await,
         Prepared::Token(order) => token::run(desk, order, json).await,

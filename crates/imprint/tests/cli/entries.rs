@@ -94,6 +94,64 @@ fn an_entry_is_switched_and_its_keys_are_replaced() {
 }
 
 #[test]
+fn a_deleted_entry_is_gone_and_may_be_made_again() {
+    let place = Place::with_fleet(THERMO);
+    let new = ["entry", "new", "line-1", "--group", "--product", "thermo"];
+    let first = place.json(&new);
+    let deleted = place.json(&["entry", "delete", "line-1", "--group"]);
+    assert_eq!(deleted["name"], "line-1");
+    assert_eq!(place.json(&["entry", "list"]), json!([]));
+    let twice = place.refused(&["entry", "delete", "line-1", "--group"]);
+    assert!(twice.contains("entry-unknown"), "{twice}");
+    let second = place.json(&new);
+    assert_ne!(first["primary_key"], second["primary_key"]);
+}
+
+#[test]
+fn a_connection_string_is_said_once() {
+    let place = Place::with_fleet(THERMO);
+    let new = ["service-key", "new", "scripts", "--product", "thermo"];
+    let said = place.ok(&[&new[..], &["--host", "Fleet.example"]].concat());
+    let key = said
+        .strip_prefix("HostName=fleet.example;SharedAccessKeyName=scripts;SharedAccessKey=")
+        .unwrap();
+    assert_eq!(STANDARD.decode(key).unwrap().len(), 32);
+    assert!(place.refused(&new).contains("service-key-exists"));
+    let listed = place.ok(&["service-key", "list"]);
+    assert!(listed.contains("scripts  thermo   write"), "{listed}");
+    let journal = place.ok(&["journal", "list", "--json"]);
+    assert!(!listed.contains(key) && !journal.contains(key));
+    for wrong in [
+        &["service-key", "new", "a b", "--product", "thermo"][..],
+        &["service-key", "new", "a", "--product", "valve"],
+        &[
+            "service-key",
+            "new",
+            "a",
+            "--product",
+            "thermo",
+            "--access",
+            "all",
+        ],
+        &[
+            "service-key",
+            "new",
+            "a",
+            "--product",
+            "thermo",
+            "--host",
+            "h:443",
+        ],
+    ] {
+        place.refused(wrong);
+    }
+    place.ok(&["service-key", "revoke", "scripts"]);
+    let twice = place.refused(&["service-key", "revoke", "scripts"]);
+    assert!(twice.contains("service-key-unknown"), "{twice}");
+    assert_eq!(place.json(&["service-key", "list"]), json!([]));
+}
+
+#[test]
 fn an_entry_may_name_a_certificate() {
     let place = Place::with_fleet(THERMO);
     let root = place.server().join("ca/root.pem").display().to_string();

@@ -49,6 +49,94 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         chance: Chance<'_>,
         now: UnixTime,
     ) -> Result<MadeEntry, EntryDeskError> {
+        let (new, made) = self.entry_sealed(order, Some(chance)).await?;
+        let (kind, name) = (new.entry.kind, new.entry.name.clone());
+        let record = done(kind, &name, self.ledger().entry_add(new, actor, now).await?)?;
+        Ok(MadeEntry { record, made })
+    }
+
+    /// Puts another definition in the place of an entry's. Keys that are not given stay; product and
+    /// attestation stay as well, because its devices were let in by them. `version`: the one that was
+    /// read before.
+    pub async fn entry_replace(
+        &self,
+        order: EntryOrder,
+        version: Option<u64>,
+        actor: &str,
+        now: UnixTime,
+    ) -> Result<EntryRecord, EntryDeskError> {
+        let (kind, name) = (order.entry.kind, order.entry.name.clone());
+        let known = self.entry_on_record(kind, &name).await?;
+        let fault = |key, reason: &str| EntryError {
+            entry: name.clone(),
+            key,
+            reason: reason.to_owned(),
+        };
+        if known.entry.product != order.entry.product {
+            let reason =
+                "an entry's devices are of the product that it was made for; make another entry";
+            return Err(fault("product", reason).into());
+        }
+        if known.entry.attestation.name() != order.entry.attestation.name() {
+            let reason = "keys and certificates don't take each other's place; make another entry";
+            return Err(fault("attestation", reason).into());
+        }
+        let (new, _) = self.entry_sealed(order, None).await?;
+        // What was decided on is what is replaced.
+        let version = Some(version.unwrap_or(known.version));
+        let new = Box::new(new);
+        let act = EntryAct::Replace { new, version };
+        let acted = self
+            .ledger()
+            .entry_act(kind, &name, act, actor, now)
+            .await?;
+        done(kind, &name, acted)
+    }
+
+    /// Forgets an entry and its keys. Devices that are registered by it are not heard any more, by keys
+    /// or by certificates, unless they have got a certificate of ours since. Answers what it was.
+    pub async fn entry_delete(
+        &self,
+        kind: EntryKind,
+        name: &str,
+        version: Option<u64>,
+        actor: &str,
+        now: UnixTime,
+    ) -> Result<EntryRecord, EntryDeskError> {
+        let act = EntryAct::Delete { version };
+        let acted = self.ledger().entry_act(kind, name, act, actor, now).await?;
+        done(kind, name, acted)
+    }
+
+    /// Says an entry's keys, for who has the right to ask. It is noted in the journal first.
+    pub async fn entry_reveal(
+        &self,
+        kind: EntryKind,
+        name: &str,
+        actor: &str,
+        now: UnixTime,
+    ) -> Result<(EntryRecord, EntryKeys), EntryDeskError> {
+        let act = EntryAct::Reveal;
+        let acted = self.ledger().entry_act(kind, name, act, actor, now).await?;
+        let record = done(kind, name, acted)?;
+        let mut keys = EntryKeys::default();
+        // A TPM's key goes to its TPM and to nobody else.
+        let is_said = record.entry.attestation == Attestation::SymmetricKey;
+        for slot in [KeySlot::Primary, KeySlot::Secondary] {
+            if let Some(sealed) = record.keys.get(slot).filter(|_| is_said) {
+                let context = keys::context(kind, name, slot);
+                *keys.slot(slot) = Some(self.signer().unseal(&context, sealed).await?);
+            }
+        }
+        Ok((record, keys))
+    }
+
+    /// What is kept of an order, and the keys that were made for it: none without chance.
+    async fn entry_sealed(
+        &self,
+        order: EntryOrder,
+        chance: Option<Chance<'_>>,
+    ) -> Result<(NewEntry, EntryKeys), EntryDeskError> {
         let EntryOrder {
             entry,
             enabled,
@@ -68,24 +156,23 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
         }
         let mut sealed = SealedKeys::default();
         let mut made = EntryKeys::default();
-        if by_key {
-            for slot in [KeySlot::Primary, KeySlot::Secondary] {
-                let (key, is_new) = match given.slot(slot).take() {
-                    Some(key) => (key, false),
-                    None => (keys::make(&entry.attestation, chance), true),
-                };
-                SharedKey::new(&key)?;
-                let box_of = self.seal_key(entry.kind, &entry.name, slot, &key).await?;
-                match slot {
-                    KeySlot::Primary => sealed.primary = Some(box_of),
-                    KeySlot::Secondary => sealed.secondary = Some(box_of),
-                }
-                if is_new {
-                    *made.slot(slot) = Some(key);
-                }
+        for slot in [KeySlot::Primary, KeySlot::Secondary] {
+            let (key, is_new) = match (given.slot(slot).take(), chance) {
+                (Some(key), _) => (key, false),
+                (None, Some(chance)) if by_key => (keys::make(&entry.attestation, chance), true),
+                (None, _) => continue,
+            };
+            SharedKey::new(&key)?;
+            let box_of = self.seal_key(entry.kind, &entry.name, slot, &key).await?;
+            match slot {
+                KeySlot::Primary => sealed.primary = Some(box_of),
+                KeySlot::Secondary => sealed.secondary = Some(box_of),
+            }
+            if is_new {
+                *made.slot(slot) = Some(key);
             }
         }
-        if by_tpm {
+        if by_tpm && let Some(chance) = chance {
             // It goes to its TPM and to nobody else, so it is not said here.
             let (slot, key) = (KeySlot::Primary, keys::make(&entry.attestation, chance));
             sealed.primary = Some(self.seal_key(entry.kind, &entry.name, slot, &key).await?);
@@ -103,9 +190,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             keys: sealed,
             entry,
         };
-        let (kind, name) = (new.entry.kind, new.entry.name.clone());
-        let record = done(kind, &name, self.ledger().entry_add(new, actor, now).await?)?;
-        Ok(MadeEntry { record, made })
+        Ok((new, made))
     }
 
     /// Lets devices register by an entry, or lets nobody.
@@ -219,6 +304,14 @@ fn done(
     }
 }
 
+fn done_to(state: &str) -> &'static str {
+    if state == "changed" {
+        "changed or deleted"
+    } else {
+        "made"
+    }
+}
+
 fn unknown(kind: EntryKind, name: &str) -> EntryDeskError {
     EntryDeskError::NoEntry {
         kind,
@@ -247,8 +340,9 @@ pub enum EntryDeskError {
         /// The name that was given.
         name: String,
     },
-    /// It is there already, or there are too many.
-    #[error("the {kind} entry {name:?} can't be made: {state}")]
+    /// It is there already (`exists`), there are too many (`too many`), or it is not what it was when
+    /// this was decided (`changed`).
+    #[error("the {kind} entry {name:?} can't be {}: {state}", done_to(state))]
     NotNow {
         /// For one device, or for many.
         kind: EntryKind,
@@ -270,6 +364,24 @@ pub enum EntryDeskError {
     NotAnId {
         /// What was given.
         id: String,
+    },
+    /// No name for a service key.
+    #[error("{name:?} is no name for a service key: 1 to 64 letters, digits, '-', '_' and '.'")]
+    ServiceKeyName {
+        /// What was given.
+        name: String,
+    },
+    /// No name of a server.
+    #[error("{host:?} is no host: scripts reach the server by a name without a port")]
+    ServiceKeyHost {
+        /// What was given.
+        host: String,
+    },
+    /// There is one already.
+    #[error("there is a service key {name:?} already")]
+    ServiceKeyExists {
+        /// The name.
+        name: String,
     },
     /// Too short or too long.
     #[error(transparent)]

@@ -42,3 +42,5 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
 const KEY_BYTES: usize = 64;
 /// What is sealed for a TPM is as long as its hash.
 pub(super) const TPM_KEY_BYTES: usize = 32;
+/// How many seconds the clock of who signs may be behind.
+pub(super) const CLOCK_SECONDS: u32 = 300;

@@ -10,6 +10,8 @@
 //! X.509:      arrive              at the hub: its certificate is on record; VERIFY
 //! ```
 //!
+//! Whoever makes entries does it at the desk, or by a service key.
+//!
 //! A shared key is known to both sides, so whoever reads the server's keys can be any device. What is
 //! done about it: keys are sealed and never shown again, a group's key is never heard itself (only keys
 //! that are derived from it are), and nothing that a shared key proves counts for more than `asserted`
@@ -23,6 +25,7 @@ mod keys;
 mod permit;
 mod proof;
 mod register;
+mod service_key;
 mod tpm;
 
 pub use certify::CertifiedByEntry;
@@ -30,4 +33,5 @@ pub use desk::{EntryDeskError, EntryKeys, EntryOrder, MadeEntry};
 pub use hub::HubMember;
 pub use proof::SharedKeySignature;
 pub use register::{EntryShown, Newcomer, RegisteredByEntry};
+pub use service_key::{ServiceDoubt, ServiceSignature};
 pub use tpm::TpmKeys;

@@ -7,7 +7,8 @@ use imprint_attest::{
 };
 use imprint_identity::UnixTime;
 
-use super::keys::context;
+use super::definition::Attestation;
+use super::keys::{CLOCK_SECONDS, context};
 use super::permit::{Proven, is_for_keys, wrong};
 use super::register::Newcomer;
 use super::tpm::tpm_of;
@@ -128,7 +129,12 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
     ) -> Result<(), Refusal> {
         is_for_this(signature)?;
         let keys = self.keys_of(entry).await?;
-        let keys = keys.ok_or_else(|| wrong(entry, "it has no key"))?;
+        let keys = keys.ok_or_else(|| match entry.entry.attestation {
+            // Its keys went with it, so nobody can prove anything by it any more.
+            Attestation::SymmetricKey => Refusal::new(Code::EntryUnknown)
+                .detail(format!("entry {} has been deleted", entry.entry.name)),
+            Attestation::X509 { .. } | Attestation::Tpm { .. } => wrong(entry, "it has no key"),
+        })?;
         proves(&keys.known(), id, signature, now).map_err(|doubt| doubted(entry, doubt))
     }
 
@@ -226,6 +232,3 @@ pub(super) fn doubted(entry: &EntryRecord, doubt: SharedKeyDoubt) -> Refusal {
     };
     Refusal::new(code).detail(doubt.to_string())
 }
-
-/// How many seconds a device's clock may be behind.
-const CLOCK_SECONDS: u32 = 300;

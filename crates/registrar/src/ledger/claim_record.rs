@@ -433,6 +433,10 @@ pub struct RegistrationQuery {
 }
 
 /// Everything that bears on one request of a claim or a newcomer, read at one moment.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, read at one moment"
+)]
 #[derive(Debug, Clone, Default)]
 pub struct RegistrationFacts {
     /// The claim.

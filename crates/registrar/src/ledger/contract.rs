@@ -178,6 +178,10 @@ macro_rules! ledger_contract {
                 an_entry_is_kept_as_it_is_and_once
                 there_are_no_more_groups_with_keys_than_can_be_asked
                 an_act_on_an_entry_is_told_once_and_moves_its_version
+                an_entry_is_replaced_in_the_version_that_was_read
+                an_entry_that_is_deleted_takes_its_registrations_along
+                entries_and_their_registrations_are_read_in_pages
+                a_service_key_is_kept_once_and_taken_back
                 a_device_is_of_its_own_entry_else_of_groups
                 a_registration_makes_a_device_with_a_shared_key
                 a_certificate_of_its_own_outgrows_a_shared_key

@@ -128,6 +128,69 @@ pub enum EntryAct {
         /// The key.
         public: Vec<u8>,
     },
+    /// Put another definition in the place of this one. Keys that are not given stay.
+    Replace {
+        /// What it is from now on, of the same kind and name.
+        new: Box<NewEntry>,
+        /// The version that it must have.
+        version: Option<u64>,
+    },
+    /// Note that its keys are being said.
+    Reveal,
+    /// Forget it and its keys. Registrations by it are over, and answer the record as it was.
+    Delete {
+        /// The version that it must have.
+        version: Option<u64>,
+    },
+}
+
+words! {
+    /// What the holder of a service key may do with the entries of its product.
+    ServiceAccess {
+        /// Read entries and registrations.
+        Read = "read",
+        /// Make, change and delete them as well.
+        Write = "write",
+        /// Ask for their keys as well.
+        Keys = "keys",
+    }
+}
+
+impl ServiceAccess {
+    /// Whether who may do this may do that as well.
+    #[must_use]
+    pub const fn includes(self, other: Self) -> bool {
+        self as u8 >= other as u8
+    }
+}
+
+/// A key by which scripts come to the service API.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ServiceKeyRecord {
+    /// Its name, by which tokens name it.
+    pub name: String,
+    /// The product whose entries it is for.
+    pub product: String,
+    /// The name by which the server is reached: tokens are signed for it.
+    pub host: String,
+    /// What its holder may do.
+    pub access: ServiceAccess,
+    /// The key, sealed.
+    pub sealed: Vec<u8>,
+    /// When it was made.
+    pub created_at: UnixTime,
+}
+
+/// Sealed or not, keys are not printed.
+impl fmt::Debug for ServiceKeyRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceKeyRecord")
+            .field("name", &self.name)
+            .field("product", &self.product)
+            .field("host", &self.host)
+            .field("access", &self.access)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Which entries may register this device? What the ledger is asked before that is decided.

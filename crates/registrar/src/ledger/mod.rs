@@ -454,6 +454,15 @@ pub trait Ledger: Send + Sync + 'static {
     /// Every entry, groups first, by name.
     fn entry_list(&self) -> impl Future<Output = Result<Vec<EntryRecord>, LedgerError>> + Send;
 
+    /// Entries of this kind and product, by name, after this name, at most `limit`.
+    fn entry_page(
+        &self,
+        kind: EntryKind,
+        product: &str,
+        after: &str,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<EntryRecord>, LedgerError>> + Send;
+
     /// One entry.
     fn entry_get(
         &self,
@@ -462,6 +471,7 @@ pub trait Ledger: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<EntryRecord>, LedgerError>> + Send;
 
     /// An operator's act on an entry: see [`EntryAct`]. An act whose outcome is there already is done.
+    /// `NotNow`: the entry is not of the version that was decided on (`changed`).
     fn entry_act(
         &self,
         kind: EntryKind,
@@ -470,6 +480,52 @@ pub trait Ledger: Send + Sync + 'static {
         actor: &str,
         now: UnixTime,
     ) -> impl Future<Output = Result<Acted<EntryRecord>, LedgerError>> + Send;
+
+    /// What was registered by an entry that is there, by id, after this id, at most `limit`.
+    fn entry_registrations(
+        &self,
+        kind: EntryKind,
+        entry: &str,
+        after: &str,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<EntryRegistration>, LedgerError>> + Send;
+
+    /// Ends a registration: its device is not heard until it has registered again. `NotNow`: it is not
+    /// of this version (`changed`).
+    fn registration_end(
+        &self,
+        id: &str,
+        version: Option<u64>,
+        actor: &str,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Acted<EntryRegistration>, LedgerError>> + Send;
+
+    /// Keeps a new service key. `NotNow`: there is one of this name (`exists`).
+    fn service_key_add(
+        &self,
+        key: ServiceKeyRecord,
+        actor: &str,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Acted<ServiceKeyRecord>, LedgerError>> + Send;
+
+    /// Every service key, by name.
+    fn service_key_list(
+        &self,
+    ) -> impl Future<Output = Result<Vec<ServiceKeyRecord>, LedgerError>> + Send;
+
+    /// One service key.
+    fn service_key_get(
+        &self,
+        name: &str,
+    ) -> impl Future<Output = Result<Option<ServiceKeyRecord>, LedgerError>> + Send;
+
+    /// Takes a service key back. Answers what it was.
+    fn service_key_delete(
+        &self,
+        name: &str,
+        actor: &str,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Acted<ServiceKeyRecord>, LedgerError>> + Send;
 
     /// Recall for a device that wants to be registered by its entry.
     fn entry_facts(

@@ -533,6 +533,9 @@ pub struct Credential {
     pub device: DeviceRecord,
     /// Its device's product.
     pub product: Product,
+    /// Whether an entry brought it in, and the registration by that entry is over: then it is a
+    /// credential no longer.
+    pub registration_over: bool,
 }
 
 /// The permission to sign one certificate: what [`Ledger::enrollment_intend`] writes down.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use aws_lc_rs::{constant_time, digest};
 use axum::extract::{Request, State};
@@ -59,10 +59,7 @@ fn check<L: Ledger, S: Signer>(
     if right {
         return Ok(());
     }
-    let mut wrong = admin
-        .wrong_tokens
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let mut wrong = admin.lock_wrong_tokens();
     match wrong.count(address, admin.now()) {
         Tolerance::First(count) => {
             tracing::warn!(?address, count, "a wrong admin token was shown");
@@ -94,13 +91,13 @@ pub(super) struct WrongTokens {
     by_address: HashMap<Option<IpAddr>, u32>,
 }
 
-enum Tolerance {
+pub(super) enum Tolerance {
     First(u32),
     Spent { seconds: u32 },
 }
 
 impl WrongTokens {
-    fn count(&mut self, address: Option<IpAddr>, now: UnixTime) -> Tolerance {
+    pub(super) fn count(&mut self, address: Option<IpAddr>, now: UnixTime) -> Tolerance {
         // A clock that was set back begins a new window as well.
         let age = now.since(self.since);
         if !(0..WINDOW_SECONDS).contains(&age) {

@@ -27,6 +27,7 @@ pub(super) fn routes<L: Ledger, S: Signer>() -> OpenApiRouter<Arc<Admin<L, S>>> 
         .routes(on::<__path_list, _, _, _>(list::<L, S>))
         .routes(on::<__path_new, _, _, _>(new::<L, S>))
         .routes(on::<__path_get, _, _, _>(get::<L, S>))
+        .routes(on::<__path_delete, _, _, _>(delete::<L, S>))
         .routes(on::<__path_enable, _, _, _>(enable::<L, S>))
         .routes(on::<__path_disable, _, _, _>(disable::<L, S>))
         .routes(on::<__path_rotate, _, _, _>(rotate::<L, S>))
@@ -129,6 +130,29 @@ async fn get<L: Ledger, S: Signer>(
     let record = admin.registrar.ledger().entry_get(of, &name).await?;
     let record = record.ok_or(EntryDeskError::NoEntry { kind: of, name })?;
     Ok(Json(EntryView::from(&record)))
+}
+
+/// Forgets an entry and its keys. Devices that are registered by it are not heard any more, unless they
+/// have got a certificate of ours since. Answers what it was.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/entries/{kind}/{name}",
+    operation_id = "entry_delete",
+    tag = "entries",
+    params(
+        ("kind" = String, Path, description = "`individual` or `group`."),
+        ("name" = String, Path, description = "Its name."),
+    ),
+    responses((status = 200, body = EntryView), (status = "default", body = ErrorView)),
+)]
+async fn delete<L: Ledger, S: Signer>(
+    admin: Office<L, S>,
+    Path((of, name)): Path<(String, String)>,
+) -> Result<Json<EntryView>, ApiError> {
+    let of = kind(&of)?;
+    let now = admin.now();
+    let deleted = admin.registrar.entry_delete(of, &name, None, ACTOR, now);
+    Ok(Json(EntryView::from(&deleted.await?)))
 }
 
 /// Lets devices register by an entry, and hears them by its keys.
@@ -283,6 +307,13 @@ impl From<EntryDeskError> for ApiError {
                 "entry-unknown",
                 "See `imprint entry list`; a group is named with --group.",
             ),
+            EntryDeskError::NotNow {
+                state: "changed", ..
+            } => said(
+                StatusCode::CONFLICT,
+                "entry-changed",
+                "Look at it again; nothing has been changed by this.",
+            ),
             EntryDeskError::NotNow { .. } => said(
                 StatusCode::CONFLICT,
                 "entry-exists",
@@ -292,6 +323,16 @@ impl From<EntryDeskError> for ApiError {
                 StatusCode::CONFLICT,
                 "entry-without-keys",
                 "Make an entry of its own for devices with a key.",
+            ),
+            EntryDeskError::ServiceKeyName { .. } | EntryDeskError::ServiceKeyHost { .. } => said(
+                StatusCode::BAD_REQUEST,
+                "service-key-unsound",
+                "Nothing has been made.",
+            ),
+            EntryDeskError::ServiceKeyExists { .. } => said(
+                StatusCode::CONFLICT,
+                "service-key-exists",
+                "Take it back first (`imprint service-key revoke`), or use another name.",
             ),
             EntryDeskError::Key(_) => said(StatusCode::BAD_REQUEST, "key-length", KEY),
             EntryDeskError::NotAnId { .. } => said(

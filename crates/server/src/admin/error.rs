@@ -188,7 +188,7 @@ impl From<PathRejection> for ApiError {
 }
 
 /// A path that leads nowhere.
-pub(super) async fn no_such_route(uri: Uri) -> ApiError {
+pub(super) fn no_such_route(uri: &Uri) -> ApiError {
     let message = format!("There is nothing at {}.", uri.path());
     ApiError::new(
         StatusCode::NOT_FOUND,

@@ -20,13 +20,15 @@ mod fleet;
 mod journal;
 mod products;
 mod registered_cas;
+pub(crate) mod service;
+mod service_keys;
 mod status;
 mod templates;
 mod things;
 mod tokens;
 pub mod views;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -104,6 +106,12 @@ impl<L: Ledger, S: Signer> Admin<L, S> {
         Ok(self.registrar.housekeep(self.now()).await?)
     }
 
+    fn lock_wrong_tokens(&self) -> MutexGuard<'_, WrongTokens> {
+        self.wrong_tokens
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Publishes new revocation lists after an act that revoked something. The act itself is on
     /// record and stands; a list that could not be made now is made by the next renewal.
     async fn publish_revocations(&self) {
@@ -115,8 +123,8 @@ impl<L: Ledger, S: Signer> Admin<L, S> {
 
 /// The router for the `admin` listener.
 ///
-/// Everything under `/api/v1` wants an admin token. The OpenAPI document says nothing about the
-/// fleet and wants none.
+/// Everything under `/api/v1` wants an admin token. Azure's service API wants a service key
+/// ([`service`]). The OpenAPI document says nothing about the fleet and wants none.
 pub fn router<L: Ledger, S: Signer>(state: State<L, S>) -> Router {
     let State {
         registrar,
@@ -144,7 +152,7 @@ pub fn router<L: Ledger, S: Signer>(state: State<L, S>) -> Router {
         auth::guard::<L, S>,
     ))
     .merge(open)
-    .fallback(error::no_such_route)
+    .fallback(service::or_nothing::<L, S>)
     .method_not_allowed_fallback(error::no_such_method)
     .layer(DefaultBodyLimit::max(LARGEST_BODY))
     .with_state(admin)
@@ -166,6 +174,7 @@ fn routes<L: Ledger, S: Signer>() -> OpenApiRouter<Arc<Admin<L, S>>> {
         .merge(templates::routes())
         .merge(claims::routes())
         .merge(entries::routes())
+        .merge(service_keys::routes())
         .merge(registered_cas::routes())
         .merge(things::routes())
         .merge(allowlist::routes())

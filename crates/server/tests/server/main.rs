@@ -22,6 +22,7 @@ mod mqtt;
 mod outage;
 mod outbound;
 mod plain;
+mod service;
 mod support;
 mod tls;
 mod tpm;

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use imprint_pkix::certificate::Certificate;
 use imprint_registrar::Ledger as _;
-use imprint_registrar::ledger::{DeviceAct, EntryKind};
+use imprint_registrar::ledger::{DeviceAct, EntryKind, ServiceAccess};
 use imprint_registrar::product::Product;
 use imprint_server::Route;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -34,13 +34,15 @@ enum Credential {
     SharedKey,
     /// A certificate that an entry names, of a device that has not registered.
     Named,
+    /// A service key that may do everything with the entries of its product.
+    Service,
     /// The operator's token.
     Admin,
     /// What somebody takes for it.
     WrongAdmin,
 }
 
-const ALL: [C; 12] = [
+const ALL: [C; 13] = [
     C::Nothing,
     C::Token,
     C::Claim,
@@ -51,6 +53,7 @@ const ALL: [C; 12] = [
     C::Stranger,
     C::SharedKey,
     C::Named,
+    C::Service,
     C::Admin,
     C::WrongAdmin,
 ];
@@ -175,6 +178,7 @@ const OPERATORS: &[(&str, &str)] = &[
     ("GET", "/api/v1/entries"),
     ("POST", "/api/v1/entries"),
     ("POST", "/api/v1/entries/group/{name}/derive"),
+    ("DELETE", "/api/v1/entries/{kind}/{name}"),
     ("GET", "/api/v1/entries/{kind}/{name}"),
     ("POST", "/api/v1/entries/{kind}/{name}/disable"),
     ("POST", "/api/v1/entries/{kind}/{name}/enable"),
@@ -197,6 +201,9 @@ const OPERATORS: &[(&str, &str)] = &[
     ("GET", "/api/v1/registered-cas/code"),
     ("GET", "/api/v1/registered-cas/{ca}"),
     ("POST", "/api/v1/registered-cas/{ca}/switch"),
+    ("GET", "/api/v1/service-keys"),
+    ("POST", "/api/v1/service-keys"),
+    ("DELETE", "/api/v1/service-keys/{key}"),
     ("GET", "/api/v1/status"),
     ("GET", "/api/v1/templates"),
     ("POST", "/api/v1/templates/check"),
@@ -211,6 +218,29 @@ const OPERATORS: &[(&str, &str)] = &[
     ("POST", "/api/v1/tokens/{token}/rebind"),
     ("POST", "/api/v1/tokens/{token}/revoke"),
     ("GET", "/api/v1/why/{device}"),
+];
+
+/// What scripts ask that were made for Azure's service API: for whoever holds a service key, and not for
+/// the admin token.
+const SCRIPTS: &[(&str, &str)] = &[
+    ("POST", "/enrollmentGroups"),
+    ("POST", "/enrollmentGroups/query"),
+    ("DELETE", "/enrollmentGroups/{enrollmentGroupId}"),
+    ("GET", "/enrollmentGroups/{enrollmentGroupId}"),
+    ("PUT", "/enrollmentGroups/{enrollmentGroupId}"),
+    (
+        "POST",
+        "/enrollmentGroups/{enrollmentGroupId}/attestationmechanism",
+    ),
+    ("POST", "/enrollments"),
+    ("POST", "/enrollments/query"),
+    ("DELETE", "/enrollments/{registrationId}"),
+    ("GET", "/enrollments/{registrationId}"),
+    ("PUT", "/enrollments/{registrationId}"),
+    ("POST", "/enrollments/{registrationId}/attestationmechanism"),
+    ("POST", "/registrations/{enrollmentGroupId}/query"),
+    ("DELETE", "/registrations/{registrationId}"),
+    ("GET", "/registrations/{registrationId}"),
 ];
 
 /// The row of a route: the words in braces stand for several.
@@ -233,6 +263,9 @@ fn row(route: &Route) -> Option<&'static [C]> {
         return Some(allowed.unwrap_or(&ALL));
     }
     let is_operators = |(method, path): &(&str, &str)| is_asked(method, path);
+    if route.listener == "admin" && SCRIPTS.iter().any(is_operators) {
+        return Some(&[C::Service]);
+    }
     let found = route.listener == "admin" && OPERATORS.iter().any(is_operators);
     found.then_some(&[C::Admin])
 }
@@ -261,6 +294,11 @@ async fn somebody(fleet: &Fleet, credential: C, number: usize) -> Somebody {
         C::Nothing => {}
         C::Admin => token = Some("Bearer an admin token".to_owned()),
         C::WrongAdmin => token = Some("Bearer an admin's token".to_owned()),
+        C::Service => {
+            let name = format!("key-{number}");
+            let made = fleet.service_key(&name, ServiceAccess::Keys).await;
+            token = Some(fleet.service_token(&name, &made));
+        }
         C::Token => {
             let (text, _) = fleet.token("thermo", None).await;
             token = Some(basic(&hardware, &text));
@@ -512,13 +550,14 @@ async fn a_new_route_fails_the_table_and_a_row_for_none_does_too() {
         new("admin", "GET", "/api/v1/secrets"),
         new("admin", "DELETE", "/api/v1/devices/{device}"),
         new("admin", "PUT", "/api/v1/fleet"),
+        new("admin", "GET", "/enrollments"),
         new("https", "GET", "/api/v1/devices"),
         new("https", "DELETE", "/v1/verify"),
         new("mqtts", "PUBLISH", "$aws/things/{thing}/shadow"),
         new("http", "GET", "/metrics"),
     ];
     assert_eq!(unlisted(&news).len(), news.len());
-    for (method, path) in OPERATORS {
+    for (method, path) in OPERATORS.iter().chain(SCRIPTS) {
         let there = |route: &Route| {
             (route.listener, &*route.method, &*route.path) == ("admin", *method, *path)
         };

@@ -9,7 +9,7 @@ use crate::ledger::{
     Acted, Claimed, DeviceAct, DeviceState, EntryAct, EntryEvidence, EntryFacts, EntryGrant,
     EntryKind, EntryQuery, EntryRecord, EntryRegistration, KeyJudged, KeySlot, MOST_KEY_GROUPS,
     NewEntry, RegistrationCertificate, RegistrationGrant, RevocationReason, SealedKeys,
-    SharedKeyFacts,
+    ServiceAccess, ServiceKeyRecord, SharedKeyFacts,
 };
 
 const GROUP: &str = "line-1";
@@ -269,6 +269,166 @@ pub async fn an_act_on_an_entry_is_told_once_and_moves_its_version<P: Place>(ben
     let ledger = bench.open().await;
     let absent = ledger.entry_act(EntryKind::Individual, GROUP, EntryAct::Enable, ADMIN, NOW);
     assert_eq!(absent.await.unwrap(), Acted::Absent);
+}
+
+/// [`Ledger::entry_act`]: what is replaced is what was decided on.
+pub async fn an_entry_is_replaced_in_the_version_that_was_read<P: Place>(bench: &mut Bench<P>) {
+    bench.entry_added(by_authority("acme", &[b"one"])).await;
+    let kind = EntryKind::Group;
+    let replace = |new: NewEntry, version| EntryAct::Replace {
+        new: Box::new(new),
+        version,
+    };
+    let two = by_authority("acme", &[b"two", b"three"]);
+    let same = bench
+        .entry_done(
+            kind,
+            "acme",
+            replace(by_authority("acme", &[b"one"]), Some(1)),
+        )
+        .await;
+    assert_eq!(same.version, 1, "nothing differs");
+    let mut disabled = two.clone();
+    disabled.enabled = false;
+    let record = bench
+        .entry_done(kind, "acme", replace(disabled, Some(1)))
+        .await;
+    assert_eq!((record.enabled, record.version), (false, 2));
+    let late =
+        bench
+            .open()
+            .await
+            .entry_act(kind, "acme", replace(two.clone(), Some(1)), ADMIN, NOW);
+    assert_eq!(late.await.unwrap(), Acted::NotNow { state: "changed" });
+    for (issuer, found) in [(&b"one"[..], 0), (b"two", 1), (b"three", 1)] {
+        let issuers = vec![issuer.to_vec()];
+        let shown = EntryEvidence::Certificate { issuers };
+        let facts = bench.entry_found("x", shown).await;
+        assert_eq!(facts.groups.len(), found, "{issuer:?}");
+    }
+    // Keys that are not given stay.
+    bench.key_group().await;
+    let mut new = by_key(kind, GROUP);
+    new.keys = SealedKeys {
+        primary: None,
+        secondary: Some(vec![9; 90]),
+    };
+    let record = bench.entry_done(kind, GROUP, replace(new, None)).await;
+    assert_eq!(record.keys.get(KeySlot::Primary), Some(&[1; 90][..]));
+    assert_eq!(record.keys.get(KeySlot::Secondary), Some(&[9; 90][..]));
+    bench.entry_done(kind, GROUP, EntryAct::Reveal).await;
+    for (told, times) in [("entry-changed", 2), ("entry-keys-revealed", 1)] {
+        assert_eq!(bench.told(told).await, times, "{told}");
+    }
+}
+
+/// [`Ledger::entry_act`]: registrations by an entry are over with it, by keys and by certificates.
+pub async fn an_entry_that_is_deleted_takes_its_registrations_along<P: Place>(
+    bench: &mut Bench<P>,
+) {
+    bench.key_group().await;
+    let kind = EntryKind::Group;
+    bench.with_key(1).await;
+    bench.key_used(1).await;
+    let order = bench.entry_order_with(2, foreign(2)).await;
+    settled(bench.entry_settled(order).await);
+    assert!(!bench.credential(foreign_serial(2)).await.registration_over);
+    let order = bench.entry_order(3).await;
+    let delete = |version| EntryAct::Delete { version };
+    let ledger = bench.open().await;
+    let late = ledger.entry_act(kind, GROUP, delete(Some(7)), ADMIN, NOW);
+    assert_eq!(late.await.unwrap(), Acted::NotNow { state: "changed" });
+    let was = bench.entry_done(kind, GROUP, delete(Some(1))).await;
+    assert_eq!((was.entry.name.as_str(), was.registered), (GROUP, 2));
+
+    let ledger = bench.open().await;
+    assert_eq!(ledger.entry_get(kind, GROUP).await.unwrap(), None);
+    assert!(ledger.entry_list().await.unwrap().is_empty());
+    let again = ledger.entry_act(kind, GROUP, delete(None), ADMIN, NOW);
+    assert_eq!(again.await.unwrap(), Acted::Absent);
+    assert_eq!(bench.told("entry-deleted").await, 1);
+    // What was decided before is not written after.
+    assert!(bench.entry_is_changed(order).await);
+    let facts = bench.key_facts(1).await.unwrap();
+    assert!(!facts.registration.live && !facts.entry.enabled);
+    assert_eq!(facts.entry.keys, SealedKeys::default());
+    assert_eq!(facts.registration.entry, GROUP);
+    assert!(!bench.key_used(1).await.registration.live);
+    assert!(bench.credential(foreign_serial(2)).await.registration_over);
+    // A group of the same name is another one, and takes them in by its own rules.
+    bench.key_group().await;
+    assert!(bench.credential(foreign_serial(2)).await.registration_over);
+    let again = bench.with_key(1).await;
+    assert!(again.live && again.verified_at.is_none());
+    let order = bench.entry_order_with(2, foreign(2)).await;
+    settled(bench.entry_settled(order).await);
+    assert!(!bench.credential(foreign_serial(2)).await.registration_over);
+}
+
+/// [`Ledger::entry_page`], [`Ledger::entry_registrations`], [`Ledger::registration_end`].
+pub async fn entries_and_their_registrations_are_read_in_pages<P: Place>(bench: &mut Bench<P>) {
+    bench.key_group().await;
+    for name in ["b", "a", "c"] {
+        bench.entry_added(by_key(EntryKind::Individual, name)).await;
+    }
+    for n in 1..=3 {
+        bench.with_key(n).await;
+    }
+    let ledger = bench.open().await;
+    for (product, after, limit, want) in [
+        ("thermo", "", 2, &["a", "b"][..]),
+        ("thermo", "b", 2, &["c"]),
+        ("other", "", 2, &[]),
+    ] {
+        let page = ledger.entry_page(EntryKind::Individual, product, after, limit);
+        let page = page.await.unwrap();
+        let names: Vec<_> = page.iter().map(|one| one.entry.name.as_str()).collect();
+        assert_eq!(names, want, "{product} {after}");
+    }
+    let (one, two) = (id(1), id(2));
+    let page = ledger.entry_registrations(EntryKind::Group, GROUP, &one, 1);
+    assert_eq!(page.await.unwrap()[0].id, two);
+    let late = ledger.registration_end(&two, Some(7), ADMIN, NOW);
+    assert_eq!(late.await.unwrap(), Acted::NotNow { state: "changed" });
+    for _ in 0..2 {
+        let ended = ledger.registration_end(&two, None, ADMIN, NOW);
+        let Acted::Done(ended) = ended.await.unwrap() else {
+            panic!("it is there")
+        };
+        assert_eq!((ended.live, ended.version), (false, 2));
+    }
+    let absent = ledger.registration_end("no", None, ADMIN, NOW).await;
+    assert_eq!(absent.unwrap(), Acted::Absent);
+    assert_eq!(bench.told("registration-ended").await, 1);
+}
+
+/// [`Ledger::service_key_add`], [`Ledger::service_key_delete`].
+pub async fn a_service_key_is_kept_once_and_taken_back<P: Place>(bench: &mut Bench<P>) {
+    let key = |name: &str| ServiceKeyRecord {
+        name: name.to_owned(),
+        product: "thermo".into(),
+        host: "hub.example".into(),
+        access: ServiceAccess::Keys,
+        sealed: vec![3; 60],
+        created_at: NOW,
+    };
+    let ledger = bench.open().await;
+    for name in ["b", "a"] {
+        let added = ledger.service_key_add(key(name), ADMIN, NOW).await;
+        assert_eq!(added.unwrap(), Acted::Done(key(name)));
+    }
+    let again = ledger.service_key_add(key("a"), ADMIN, NOW).await;
+    assert_eq!(again.unwrap(), Acted::NotNow { state: "exists" });
+    let all = ledger.service_key_list().await.unwrap();
+    assert_eq!(all, [key("a"), key("b")]);
+    let taken = ledger.service_key_delete("a", ADMIN, NOW).await;
+    assert_eq!(taken.unwrap(), Acted::Done(key("a")));
+    let twice = ledger.service_key_delete("a", ADMIN, NOW).await;
+    assert_eq!(twice.unwrap(), Acted::Absent);
+    assert_eq!(ledger.service_key_get("a").await.unwrap(), None);
+    for (told, times) in [("service-key-made", 2), ("service-key-revoked", 1)] {
+        assert_eq!(bench.told(told).await, times, "{told}");
+    }
 }
 
 /// [`Ledger::entry_facts`].

@@ -2,8 +2,8 @@
 //! line reads them.
 //!
 //! Times are RFC 3339 in UTC. No view has a place for a secret, except [`MintedView::token`], which
-//! is said once, as the keys of [`EntryMadeView`] and [`EntryDerivedView`] are, and
-//! [`WebhookKeyView::key`], which a receiver needs to have.
+//! is said once, as the keys of [`EntryMadeView`], [`EntryDerivedView`] and [`ServiceKeyMadeView`] are,
+//! and [`WebhookKeyView::key`], which a receiver needs to have.
 
 mod authority;
 mod claim;
@@ -13,6 +13,7 @@ mod event;
 mod fleet;
 mod journal;
 mod product;
+mod service_key;
 mod token;
 
 pub use authority::{AuthorityView, CrlRenewal, CrlView, StatusView};
@@ -38,6 +39,7 @@ pub use journal::{AlteredView, JournalRowView, JournalVerdict};
 pub use product::{
     CertificateProfileView, ConnectionView, ProductLimitsView, ProductView, TokenPolicyView,
 };
+pub use service_key::{ServiceKeyMadeView, ServiceKeyOrder, ServiceKeyView};
 pub use token::{
     AllowlistChange, AllowlistChanged, LeaseView, MintedView, Rebind, TokenOrderView, TokenView,
 };

@@ -8,7 +8,7 @@ use imprint_dps::{IdScope, RegistrationId};
 use imprint_pkix::pem;
 use imprint_registrar::entries::definition::{Attestation, Entry};
 use imprint_registrar::entries::{EntryKeys, EntryOrder};
-use imprint_registrar::ledger::EntryKind;
+use imprint_registrar::ledger::{EntryKind, ServiceAccess};
 
 use super::fleet::aws_chance;
 use super::mqtt::{Came, packet, text};
@@ -67,6 +67,26 @@ impl Fleet {
             &Unsigned::registration(&scope, &id, self.now().plus(3_600)),
             key,
         )
+    }
+
+    /// A new service key for product thermo.
+    pub(crate) async fn service_key(&self, name: &str, access: ServiceAccess) -> Vec<u8> {
+        let (chance, now) = (&aws_chance, self.now());
+        let made = self.registrar.service_key_new(
+            name,
+            "thermo",
+            "localhost",
+            access,
+            "test",
+            chance,
+            now,
+        );
+        made.await.unwrap().1.to_vec()
+    }
+
+    /// A token by a service key, as the client for Node.js writes it: the host as it is, and seconds.
+    pub(crate) fn service_token(&self, name: &str, key: &[u8]) -> String {
+        service_token(name, key, "localhost", self.now().plus(3_600).0)
     }
 
     /// A SAS token for a device's hub.
@@ -148,6 +168,15 @@ fn login(client_id: &str, user: &str, password: Option<&str>) -> Vec<u8> {
 fn signed(unsigned: &Unsigned, key: &[u8]) -> String {
     let signature = hmac(key, &unsigned.to_sign());
     unsigned.sign(&signature.try_into().unwrap()).to_string()
+}
+
+pub(crate) fn service_token(name: &str, key: &[u8], host: &str, until: i64) -> String {
+    let signature = STANDARD.encode(hmac(key, format!("{host}\n{until}").as_bytes()));
+    let signature = signature
+        .replace('+', "%2B")
+        .replace('/', "%2F")
+        .replace('=', "%3D");
+    format!("SharedAccessSignature sr={host}&sig={signature}&skn={name}&se={until}")
 }
 
 pub(crate) fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {

@@ -10,8 +10,8 @@ use imprint_registrar::ledger::{
     EntryFacts, EntryGrant, EntryKind, EntryQuery, EntryRecord, EntryRegistration, Facts,
     FactsQuery, ForeignClaimCertificate, Grant, Intention, KeyFingerprint, KeyJudged, NewEntry,
     NewToken, PendingGrant, PendingRecord, RefusalSample, Registered, RegistrationFacts,
-    RegistrationGrant, RegistrationQuery, Report, Settlement, SharedKeyFacts, ThingFilter,
-    ThingRecord, TokenAct, TokenAlarm, TokenFilter, TokenRecord, Wait, Waited,
+    RegistrationGrant, RegistrationQuery, Report, ServiceKeyRecord, Settlement, SharedKeyFacts,
+    ThingFilter, ThingRecord, TokenAct, TokenAlarm, TokenFilter, TokenRecord, Wait, Waited,
 };
 use imprint_registrar::product::Product;
 use imprint_registrar::serial::Serial;
@@ -90,9 +90,19 @@ impl Ledger for Outage {
         pending_expire(before: UnixTime, now: UnixTime) -> u64;
         entry_add(entry: NewEntry, actor: &str, now: UnixTime) -> Acted<EntryRecord>;
         entry_list() -> Vec<EntryRecord>;
+        entry_page(kind: EntryKind, product: &str, after: &str, limit: u32) -> Vec<EntryRecord>;
         entry_get(kind: EntryKind, name: &str) -> Option<EntryRecord>;
         entry_act(kind: EntryKind, name: &str, act: EntryAct, actor: &str, now: UnixTime)
             -> Acted<EntryRecord>;
+        entry_registrations(kind: EntryKind, entry: &str, after: &str, limit: u32)
+            -> Vec<EntryRegistration>;
+        registration_end(id: &str, version: Option<u64>, actor: &str, now: UnixTime)
+            -> Acted<EntryRegistration>;
+        service_key_add(key: ServiceKeyRecord, actor: &str, now: UnixTime)
+            -> Acted<ServiceKeyRecord>;
+        service_key_list() -> Vec<ServiceKeyRecord>;
+        service_key_get(name: &str) -> Option<ServiceKeyRecord>;
+        service_key_delete(name: &str, actor: &str, now: UnixTime) -> Acted<ServiceKeyRecord>;
         entry_facts(query: &EntryQuery, now: UnixTime) -> EntryFacts;
         entry_register(grant: EntryGrant, now: UnixTime) -> Claimed<EntryRegistration>;
         shared_key_facts(device: &str) -> Option<SharedKeyFacts>;
