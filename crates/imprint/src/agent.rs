@@ -112,7 +112,9 @@ fn door(order: &AgentRun, hardware: &HardwareId) -> anyhow::Result<Door> {
 }
 
 /// As what a device registers that was told nothing else.
-fn registration_id(hardware: &HardwareId) -> anyhow::Result<imprint_dps::RegistrationId> {
+pub(crate) fn registration_id(
+    hardware: &HardwareId,
+) -> anyhow::Result<imprint_dps::RegistrationId> {
     let text = hardware.text();
     let id = text.as_str();
     let id = id.strip_prefix("custom:").unwrap_or(id);
@@ -123,7 +125,7 @@ fn registration_id(hardware: &HardwareId) -> anyhow::Result<imprint_dps::Registr
 }
 
 /// A key in base64. What can't be read is not repeated: it may be a key all the same.
-fn shared_key(path: &Path) -> anyhow::Result<Secret> {
+pub(crate) fn shared_key(path: &Path) -> anyhow::Result<Secret> {
     let text = zeroize::Zeroizing::new(read(path)?);
     let key = STANDARD.decode(text.trim()).map(Secret::new);
     let good = key

@@ -520,13 +520,13 @@ pub(crate) struct CaRegister {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DrillCommand {
-    /// What would happen to a device on a shelf, with its claim, its token or the certificate that it
-    /// was born with? The device's own code asks a server with both clocks moved; nothing is kept.
+    /// What would happen to a device on a shelf, with its claim, its token, the certificate that it was
+    /// born with, or the key that it shares with its entry? The device's own code asks a server with both clocks moved; nothing is kept.
     Claim(Drill),
 }
 
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("credential").required(true).args(["token", "claim_cert", "own_cert"]))]
+#[command(group = clap::ArgGroup::new("credential").required(true).args(["token", "claim_cert", "own_cert", "shared_key"]))]
 #[command(group = clap::ArgGroup::new("fate").args(["revoked", "expired", "at"]))]
 pub(crate) struct Drill {
     /// The claim's certificate, PEM.
@@ -550,12 +550,15 @@ pub(crate) struct Drill {
     /// Its key, PEM.
     #[arg(long, value_name = "FILE", requires = "own_cert")]
     pub(crate) own_key: Option<PathBuf>,
+    /// The key that the device shares with its entry, base64, in a file.
+    #[arg(long, value_name = "FILE", requires = "hardware")]
+    pub(crate) shared_key: Option<PathBuf>,
     /// The device's hardware id; without: the token's, or one that nobody has. A certificate that it
     /// was born with says it by itself.
     #[arg(long, value_name = "ID")]
     pub(crate) hardware: Option<String>,
     /// The credential is revoked first; for a certificate that a device was born with, its CA is
-    /// deactivated.
+    /// deactivated, and for a shared key its entry is disabled.
     #[arg(long)]
     pub(crate) revoked: bool,
     /// On the day after the credential's end.

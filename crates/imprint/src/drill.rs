@@ -13,14 +13,15 @@ use anyhow::{Context as _, bail};
 use imprint_agent::device::{Action, Event, Record, Settings as Patience};
 use imprint_agent::{
     Agent, Claim, Door, End, Endpoint, KeyAlgorithm, Moment, Observer, OwnCertificate, RefusalText,
-    Roots, Settings, Strike, Suites, Surroundings, Timeouts,
+    Roots, Settings, SharedKeyEntry, Strike, Suites, Surroundings, Timeouts,
 };
 use imprint_est::Secret;
 use imprint_identity::{HardwareId, UnixTime};
 use imprint_pkix::certificate::Certificate;
 use imprint_pkix::pem;
 use imprint_registrar::claims::fingerprint_of;
-use imprint_registrar::ledger::{ClaimAct, Definitions, TokenAct};
+use imprint_registrar::entries::definition::Attestation;
+use imprint_registrar::ledger::{ClaimAct, Definitions, EntryAct, EntryKind, KeySlot, TokenAct};
 use imprint_registrar::{Ledger as _, Product};
 use imprint_server::{Config, Identity, Limits, Server, World};
 use rusqlite::{Connection, OpenFlags};
@@ -75,7 +76,7 @@ pub(crate) async fn run(dir: &Path, order: Drill, json: bool) -> anyhow::Result<
     let credential = credential(&opened, &order).await?;
     let at = match &order.at {
         Some(at) => at.after(world::now()),
-        None if order.expired => credential.ends.plus(86_400),
+        None if order.expired => day_after(&credential)?,
         None => world::now(),
     };
     if order.revoked {
@@ -97,6 +98,17 @@ pub(crate) async fn run(dir: &Path, order: Drill, json: bool) -> anyhow::Result<
     })
 }
 
+fn day_after(credential: &Credential) -> Result<UnixTime, Problem> {
+    let ends = credential.ends.map(|ends| ends.plus(86_400));
+    ends.ok_or_else(|| {
+        Problem::new(
+            "no-end",
+            format!("{} has no end of its own.", credential.name),
+            "Try --revoked, or a day with --at.",
+        )
+    })
+}
+
 /// A copy as of one moment, also while a server writes.
 fn copy_ledger(from: &Path, to: &Path) -> anyhow::Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -113,8 +125,8 @@ struct Credential {
     name: String,
     product: String,
     hardware: HardwareId,
-    /// When it is over by itself.
-    ends: UnixTime,
+    /// When it is over by itself; a shared key never is.
+    ends: Option<UnixTime>,
     kind: Kind,
 }
 
@@ -132,6 +144,12 @@ enum Kind {
         ca: String,
         chain_pem: String,
         key_pem: String,
+    },
+    SharedKey {
+        kind: EntryKind,
+        entry: String,
+        registration_id: imprint_dps::RegistrationId,
+        key: Secret,
     },
 }
 
@@ -157,7 +175,7 @@ async fn credential(opened: &Opened, order: &Drill) -> anyhow::Result<Credential
         })?;
         return Ok(Credential {
             name: format!("token {}", token.id),
-            ends: token.expires_at.plus(grace_seconds(&token.product)),
+            ends: Some(token.expires_at.plus(grace_seconds(&token.product))),
             product: token.product,
             hardware: said.or(token.bound).map_or_else(nobody, Ok)?,
             kind: Kind::Token {
@@ -170,6 +188,9 @@ async fn credential(opened: &Opened, order: &Drill) -> anyhow::Result<Credential
         let text = std::fs::read_to_string(path);
         text.with_context(|| format!("{} can't be read", path.display()))
     };
+    if let (Some(path), Some(hardware)) = (&order.shared_key, &said) {
+        return by_shared_key(opened, path, hardware).await;
+    }
     if let (Some(certificate), Some(key)) = (&order.own_cert, &order.own_key) {
         let (chain_pem, key_pem) = (read(certificate)?, read(key)?);
         let chain = pem::decode(pem::CERTIFICATE, &chain_pem)
@@ -199,7 +220,7 @@ async fn credential(opened: &Opened, order: &Drill) -> anyhow::Result<Credential
         return Ok(Credential {
             name: format!("a certificate of CA {}", authority.ca.name),
             hardware: said.map_or_else(nobody, Ok)?,
-            ends: leaf.not_after().plus(grace_seconds(&product)),
+            ends: Some(leaf.not_after().plus(grace_seconds(&product))),
             product,
             kind: Kind::Own {
                 ca: authority.ca.name.clone(),
@@ -209,7 +230,10 @@ async fn credential(opened: &Opened, order: &Drill) -> anyhow::Result<Credential
         });
     }
     let (Some(certificate), Some(key)) = (&order.claim_cert, &order.claim_key) else {
-        bail!("give --token, --claim-cert and --claim-key, or --own-cert and --own-key");
+        bail!(
+            "give --token, --claim-cert and --claim-key, --own-cert and --own-key, or --shared-key and \
+             --hardware"
+        );
     };
     let (chain_pem, key_pem) = (read(certificate)?, read(key)?);
     let blocks = pem::decode(pem::CERTIFICATE, &chain_pem)
@@ -234,11 +258,68 @@ async fn credential(opened: &Opened, order: &Drill) -> anyhow::Result<Credential
         name: format!("claim {}", claim.name),
         product: claim.product,
         hardware: said.map_or_else(nobody, Ok)?,
-        ends,
+        ends: Some(ends),
         kind: Kind::Claim {
             name: claim.name,
             chain_pem,
             key_pem,
+        },
+    })
+}
+
+/// The entry by which this key would register this hardware: its own, else the group from whose keys it
+/// is derived.
+async fn by_shared_key(
+    opened: &Opened,
+    path: &Path,
+    hardware: &HardwareId,
+) -> anyhow::Result<Credential> {
+    let registration_id = crate::agent::registration_id(hardware)?;
+    let key = crate::agent::shared_key(path)?;
+    let (registrar, id) = (&opened.registrar, registration_id.canonical());
+    let own = registrar
+        .ledger()
+        .entry_get(EntryKind::Individual, &id)
+        .await?;
+    let mut found = own.filter(|own| own.entry.attestation == Attestation::SymmetricKey);
+    if found.is_none() {
+        let all = registrar.ledger().entry_list().await?;
+        let groups = all.into_iter().filter(|record| {
+            record.entry.kind == EntryKind::Group
+                && record.entry.attestation == Attestation::SymmetricKey
+        });
+        'groups: for group in groups {
+            for slot in [KeySlot::Primary, KeySlot::Secondary] {
+                let derived = registrar.entry_derive(&group.entry.name, slot, &id).await;
+                // A slot may be empty.
+                if derived.is_ok_and(|derived| derived.expose() == key.expose()) {
+                    found = Some(group);
+                    break 'groups;
+                }
+            }
+        }
+    }
+    let record = found.ok_or_else(|| {
+        Problem::new(
+            "entry-unknown",
+            format!("{id} has no entry of its own, and no group has made this key for it."),
+            "See `imprint entry list`; derive the key with `imprint entry key GROUP ID`.",
+        )
+    })?;
+    let entry = record.entry;
+    Ok(Credential {
+        name: match entry.kind {
+            EntryKind::Individual => format!("the shared key of entry {}", entry.name),
+            EntryKind::Group => format!("a shared key of entry group {}", entry.name),
+        },
+        product: entry.product,
+        hardware: hardware.clone(),
+        ends: None,
+        kind: Kind::SharedKey {
+            kind: entry.kind,
+            entry: entry.name,
+            registration_id,
+            key,
         },
     })
 }
@@ -253,6 +334,11 @@ async fn revoke(opened: &Opened, credential: &Credential, now: UnixTime) -> anyh
             let reason = "a drill".to_owned();
             let act = ClaimAct::Revoke { reason };
             ledger.claim_act(name, act, ACTOR, now).await?;
+        }
+        Kind::SharedKey { kind, entry, .. } => {
+            ledger
+                .entry_act(*kind, entry, EntryAct::Disable, ACTOR, now)
+                .await?;
         }
         Kind::Own { ca, .. } => {
             let mut authorities = ledger.authority_list().await?;
@@ -353,6 +439,18 @@ async fn play(
                 broker: None,
             };
             (None, Door::JustInTime(own))
+        }
+        Kind::SharedKey {
+            registration_id,
+            key,
+            ..
+        } => {
+            let shared = SharedKeyEntry {
+                scope: imprint_dps::IdScope::new(&opened.id_scope)?,
+                registration_id,
+                key,
+            };
+            (None, Door::SharedKey(shared))
         }
     };
     let settings = Settings {

@@ -307,3 +307,58 @@ fn a_device_with_the_certificate_that_it_was_born_with_has_its_days() {
     let drilled = drill(&place, &[&shown[..], &["--param", "Room=hall"]].concat());
     assert_eq!(drilled["outcome"], "provisioned", "{drilled}");
 }
+
+#[test]
+fn a_shared_key_has_no_end_and_ends_with_its_entry() {
+    let place = Place::with_fleet(THERMO);
+    place.ok(&["entry", "new", "line-1", "--group", "--product", "thermo"]);
+    let own = place.json(&["entry", "new", "sn-8", "--product", "thermo"]);
+    let files = [
+        (
+            "sn-7",
+            place.write("grouped", &place.ok(&["entry", "key", "line-1", "sn-7"])),
+        ),
+        (
+            "sn-8",
+            place.write("own", own["secondary_key"].as_str().unwrap()),
+        ),
+    ];
+    for (id, file) in &files {
+        let shown = ["--shared-key", file, "--hardware", id];
+        for (fate, want) in [
+            (&["--at", "+0d"][..], "provisioned"),
+            (&["--at", "+3000d"], "provisioned"),
+            (&["--revoked"], "entry-disabled"),
+        ] {
+            let drilled = drill(&place, &[&shown[..], fate].concat());
+            let got = match &drilled["refusal"] {
+                Value::Null => &drilled["outcome"],
+                refusal => refusal,
+            };
+            assert_eq!(got, want, "{id} {fate:?}: {drilled}");
+        }
+        let arguments = [&["drill", "claim"], &shown[..], &["--expired"]].concat();
+        let refused = place.refused(&arguments);
+        assert!(refused.contains("[no-end]"), "{refused}");
+    }
+    // Nothing of it was kept: no device, and the entries are enabled.
+    assert_eq!(place.json(&["device", "list"]).as_array().unwrap().len(), 0);
+    let listed = place.ok(&["entry", "list"]);
+    assert!(!listed.contains("disabled"), "{listed}");
+
+    // A key that is somebody else's, and one that is nobody's.
+    let (_, grouped) = &files[0];
+    let shown = ["--shared-key", grouped, "--hardware", "sn-8"];
+    let drilled = drill(&place, &shown);
+    assert_eq!(drilled["refusal"], "entry-proof-wrong", "{drilled}");
+    let shown = [
+        "drill",
+        "claim",
+        "--shared-key",
+        grouped,
+        "--hardware",
+        "sn-9",
+    ];
+    let refused = place.refused(&shown);
+    assert!(refused.contains("[entry-unknown]"), "{refused}");
+}

@@ -99,7 +99,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
             hardware: newcomer.hardware().clone(),
             strength: entry.proves(),
             name: name_in(entry)?,
-            bound: is_bound(&proven, known, false),
+            bound: is_bound(&proven, &facts, false),
             one_key: true,
             served: known.is_some_and(|known| !known.shared_key && is_of(known, entry)),
             generation: Generation::Entry,

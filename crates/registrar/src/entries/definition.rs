@@ -277,6 +277,11 @@ mod tests {
             ("sn/1", false),
             (&format!("{long}a"), false),
         ] {
+            let got = entry(EntryKind::Group, name, None).check();
+            assert_eq!(got.is_ok(), good, "{name}: {got:?}");
+        }
+        // An individual entry's is a hardware id besides.
+        for (name, good) in [("sn-1", true), ("mac:a1:b2", false), ("a.b_c-", false)] {
             let got = entry(EntryKind::Individual, name, None).check();
             assert_eq!(got.is_ok(), good, "{name}: {got:?}");
         }

@@ -171,18 +171,21 @@ fn said(entry: &Entry) -> String {
 /// names its registration id, or the device is registered by it already.
 ///
 /// A shared key whose place a certificate has taken replaces nothing: what was superseded does not come
-/// back by itself, but after an operator's `device release`.
+/// back by itself, but after an operator's `device release`. A registration that an operator has ended is
+/// made again.
 pub(super) fn is_bound(
     proven: &Proven,
-    known: Option<&EntryRegistration>,
+    facts: &RegistrationFacts,
     certificate_is_its_own: bool,
 ) -> bool {
+    let known = facts.registration.as_ref();
     let own = known.filter(|registration| is_of(registration, &proven.entry.entry));
+    let is_open = |own: &EntryRegistration| own.live || !facts.device_has_live;
     match (proven.entry.entry.kind, &proven.certificate) {
-        (EntryKind::Individual, None) => own.is_none_or(|own| own.live),
+        (EntryKind::Individual, None) => own.is_none_or(is_open),
         (EntryKind::Individual, Some(_)) => true,
-        (EntryKind::Group, None) => own.is_some_and(|own| own.live),
-        (EntryKind::Group, Some(_)) => own.is_some_and(|own| own.live) && certificate_is_its_own,
+        (EntryKind::Group, None) => own.is_some_and(is_open),
+        (EntryKind::Group, Some(_)) => own.is_some_and(is_open) && certificate_is_its_own,
     }
 }
 

@@ -247,7 +247,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
                 key: proven.key,
                 door: Door::Dps,
                 listed_only: false,
-                bound: is_bound(&proven, facts.registration.as_ref(), its_own),
+                bound: is_bound(&proven, &facts, its_own),
                 name: name_in(entry)?,
                 past_end: None,
             };
