@@ -124,7 +124,7 @@ impl<L: Ledger, S: Signer> Admin<L, S> {
 /// The router for the `admin` listener.
 ///
 /// Everything under `/api/v1` wants an admin token. Azure's service API wants a service key
-/// ([`service`]). The OpenAPI document says nothing about the fleet and wants none.
+/// (`admin/service`). The OpenAPI document says nothing about the fleet and wants none.
 pub fn router<L: Ledger, S: Signer>(state: State<L, S>) -> Router {
     let State {
         registrar,
