@@ -61,7 +61,7 @@ impl<L: Ledger, S: Signer> Registrar<L, S> {
     /// gets a new key and a new certificate; the key, PKCS#8 DER, is nowhere kept.
     ///
     /// `client_id`: what the device calls itself, for its turn in a crowd. It has no key yet that would
-    /// tell it from others, and devices that share a name share a turn: see [`turn_of`].
+    /// tell it from others, and devices that share a name share a turn: it is kept by claim and address.
     pub async fn claim_certify_with_key(
         &self,
         speaker: &ClaimSpeaker,
